@@ -21,6 +21,7 @@ from .services.evaluations import Evaluations
 from .services.housekeeping import Housekeeping
 from .services.inference import Inference
 from .services.job_queue import MAX_WAITING, JobQueue
+from .services.push import Push
 from .services.quota import Quota
 from .services.runs import Runs
 from .services.scripts import Scripts
@@ -106,6 +107,9 @@ class Lab:
             self._closing,
         )  # fmt: skip
         self.scripts = Scripts(self.store, self.runs, self.configs)
+        self.push = Push(
+            self.store, self.runs, self.access, self.evaluations, self.inference, self.scripts, self._closing
+        )
         self.housekeeping = Housekeeping(
             self.store, self.uploads, self.access, self.training, self.devices, self.clock, self.archive, keep_hours,
             self._closing,

@@ -25,7 +25,9 @@ from ..data import json_text, ledger
 from ..errors import DataError, LabError, SettingsError
 from ..evaluation import bleu_tokenizers
 from ..evaluation.predictions_file import check_ending, write_rows
+from ..export import hub_repository
 from ..lab import Lab
+from ..pretrained.hub_token import of_this_machine
 from ..runs import continuation
 from ..services.scripts import form_of
 from ..store.run_store import default_data_dir
@@ -252,6 +254,34 @@ def _runs_export(args: argparse.Namespace) -> Outcome:
         return {"run_id": args.run_id, "file": str(file)}, 0
 
 
+def _runs_push(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        for notice in lab.push.notices(HOST, args.run_id):
+            print(notice, file=sys.stderr)
+        job = lab.push.start(
+            HOST,
+            args.run_id,
+            args.to,
+            of_this_machine(),
+            private=args.private,
+            rows=args.rows,
+            replace=args.replace,
+            follow=lambda text: print(text, file=sys.stderr),
+        )
+        phase = None
+        try:
+            for update in lab.push.follow(job):
+                if update.get("phase") not in (None, "", phase):
+                    phase = update["phase"]
+                    print(phase, file=sys.stderr)
+        except KeyboardInterrupt:
+            print("what has arrived is not sent again: the same command goes on from there", file=sys.stderr)
+            raise
+        result = lab.push.result(job)
+        print(result["message"], file=sys.stderr)
+        return dict(result), 0
+
+
 def _runs_plot(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         plot = lab.transfers.plot_scores if args.scores else lab.transfers.plot_losses
@@ -273,7 +303,13 @@ def _runs_compare(args: argparse.Namespace) -> Outcome:
 
 def _runs_import(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=True) as lab:
-        run_id = lab.transfers.import_run(HOST, Path(args.file), args.name)
+        file = Path(args.file)
+        if hub_repository.is_name(args.file) and not file.exists() and file.suffix != ".zip":
+            run_id = lab.transfers.import_from_hub(
+                HOST, args.file, args.name, lambda text: print(text, file=sys.stderr)
+            )
+        else:
+            run_id = lab.transfers.import_run(HOST, file, args.name)
         return {"run_id": run_id, "message": lab.runs.details(HOST, run_id)["message"]}, 0
 
 
@@ -297,6 +333,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], Outcome]] = {
     "runs show": _runs_show,
     "runs export": _runs_export,
     "runs plot": _runs_plot,
+    "runs push": _runs_push,
     "runs compare": _runs_compare,
     "runs import": _runs_import,
     "runs delete": _runs_delete,

@@ -103,20 +103,29 @@ def _add_script(commands: Any) -> None:
 def _add_runs(actions: Any) -> None:
     _add_command(actions, "runs list", "all runs, newest first")
     importing = _add_command(actions, "runs import", "take in an exported run, or a LoRA adapter trained elsewhere")
-    importing.add_argument("file", metavar="FILE.zip")
+    importing.add_argument("file", metavar="FILE.zip|OWNER/NAME", help="a zip, or a repository on the Hub")
     importing.add_argument("--name", default="", help="a name for the run")
     compare = _add_command(actions, "runs compare", "BLEU of several runs, a table for all that was measured alike")
     compare.add_argument("run_ids", nargs="*", metavar="RUN", help="default: all that were evaluated")
     show = _add_command(actions, "runs show", "a run, its configuration and metrics")
     export = _add_command(actions, "runs export", "write a run's adapter as a zip")
     plot = _add_command(actions, "runs plot", "write a run's losses as a plot")
+    push = _add_command(actions, "runs push", "push a run's adapter, card and script to the Hub, with your own login")
     delete = _add_command(actions, "runs delete", "remove a run and its files")
-    for action in (show, export, plot, delete):
+    for action in (show, export, plot, push, delete):
         action.add_argument("run_id", metavar="RUN")
     export.add_argument("--to", required=True, metavar="FILE.zip")
     form = export.add_mutually_exclusive_group()
     form.add_argument("--merged", action="store_true", help="the whole model, the adapter merged into a copy of base")
     form.add_argument("--gguf", action="store_true", help="the adapter for llama.cpp, with a Modelfile for Ollama")
+    push.add_argument("--to", required=True, metavar="OWNER/NAME", help="it is created where it is not there yet")
+    push.add_argument("--private", action="store_true", help="only you can see the repository")
+    push.add_argument(
+        "--rows",
+        action=argparse.BooleanOptionalAction,
+        help="the rows of the last evaluation, too (default: where everybody can get the data, and its licence allows)",
+    )
+    push.add_argument("--replace", action="store_true", help="in place of other things that the repository holds")
     plot.add_argument("--to", required=True, metavar="FILE.png|svg")
     plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")
 

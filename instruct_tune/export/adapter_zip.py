@@ -22,27 +22,42 @@ def export_zip(store: RunStore, run: Run, to: Path) -> Path:
 
     Raises ModelError where the run has no adapter, DataError where ``to`` cannot be written.
     """
-    adapter = store.folder(run.id) / "adapter"
-    if not (adapter / WEIGHTS_FILE).is_file():
-        raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
-    metrics = store.metrics(run.id)
-    evaluations = store.evaluations(run.id)
     partial = to.with_name(f".{to.name}.partial")
     try:
+        files = run_files(store, run)
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(adapter / WEIGHTS_FILE, WEIGHTS_FILE)
-            archive.writestr(CONFIG_FILE, _adapter_config(adapter / CONFIG_FILE, run.config["model"]))
-            archive.writestr("README.md", model_card(run, evaluations, metrics))
-            archive.writestr("run_config.json", json.dumps(run.config, indent=2))
-            archive.writestr("facts.json", json.dumps(_facts_to_share(run), indent=2))
-            archive.writestr("metrics.jsonl", "".join(json.dumps(metric) + "\n" for metric in metrics))
-            archive.writestr("loss.png", loss_plot(metrics, subject(run.name, run.config, run.facts)))
+            for name, content in files.items():
+                if isinstance(content, Path):
+                    archive.write(content, name)
+                else:
+                    archive.writestr(name, content)
         partial.replace(to)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise DataError(f"{to.name} cannot be written: {error.strerror or error}.") from error
     return to
+
+
+def run_files(store: RunStore, run: Run, *, repo: str = "", beside: str = "") -> dict[str, bytes | Path]:
+    """The files of an exported run by name: their content, or where they lie.
+
+    ``run`` as for ``export_zip``, ``repo`` and ``beside`` as for ``model_card``. Raises ModelError where the run has no
+    adapter.
+    """
+    adapter = store.folder(run.id) / "adapter"
+    if not (adapter / WEIGHTS_FILE).is_file():
+        raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
+    metrics = store.metrics(run.id)
+    return {
+        WEIGHTS_FILE: adapter / WEIGHTS_FILE,
+        CONFIG_FILE: _adapter_config(adapter / CONFIG_FILE, run.config["model"]).encode(),
+        "README.md": model_card(run, store.evaluations(run.id), metrics, repo=repo, beside=beside).encode(),
+        "run_config.json": json.dumps(run.config, indent=2).encode(),
+        "facts.json": json.dumps(_facts_to_share(run), indent=2).encode(),
+        "metrics.jsonl": "".join(json.dumps(metric) + "\n" for metric in metrics).encode(),
+        "loss.png": loss_plot(metrics, subject(run.name, run.config, run.facts)),
+    }
 
 
 def _adapter_config(file: Path, model: str) -> str:

@@ -1,4 +1,4 @@
-"""Imports: a zip with an exported run, or with a LoRA adapter that was trained elsewhere.
+"""Imports: a zip with an exported run, or with a LoRA adapter that was trained elsewhere; from the Hub, too.
 
 The zip is untrusted. Files are read by fixed names (paths inside the zip are never used), each up to a limit,
 whatever size the zip claims; the adapter's configuration is rebuilt from the few fields that a plain LoRA has;
@@ -19,12 +19,15 @@ from typing import IO, Any
 from ..config.environment import check_upload
 from ..data.json_text import lines, parse
 from ..data.utf8 import decode
-from ..errors import DataError
+from ..errors import DataError, HubError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
+from ..pretrained import hub
 from ..pretrained.locate import LOCAL_FOLDER
+from ..pretrained.repository import Repository
 from ..store.connection import FULL
 from ..text.plain_text import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
 from ..tokenization.prompt_template import MARKUP_FACTS
+from ..util.progress import Loading
 from ..util.zip_faults import ZIP_FAULTS
 from .adapter_config import KEPT, plain_lora
 from .machine_paths import is_path, last_name
@@ -32,6 +35,7 @@ from .machine_paths import is_path, last_name
 MAX_WEIGHTS, MAX_METRICS_TEXT, MAX_TEXT = 1 << 30, 64 << 20, 4 << 20
 """The most unpacked bytes of the weights, of the metrics, and of each other file."""
 MAX_FILES = 1000
+READ_FILES = (CONFIG_FILE, WEIGHTS_FILE, "run_config.json", "facts.json", "metrics.jsonl")
 MAX_METRICS, LONGEST_METRIC = 100_000, 10_000
 """The most measurements that are imported, and the most characters of one."""
 TEXT_FACTS = {
@@ -94,6 +98,23 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     constants = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
     adapter_config = {**lora, **constants, "base_model_name_or_path": base}
     return Incoming(base, adapter_config, config, _facts(facts), _metrics(metrics))
+
+
+def zip_from_hub(repo: str, to: Path, loading: Loading) -> Path:
+    """Write the files of ``repo`` on the Hub that ``read_zip`` reads as a zip, which it checks like any other.
+
+    Raises HubError, ModelError beyond the limit of downloads, and Stopped.
+    """
+    if not hub.hub_reachable():
+        raise HubError(f"{repo} cannot be imported, for the Hub cannot be reached: go online, or import a .zip.")
+    with hub.explained(repo):
+        repository = Repository.of(repo)
+        names = [name for name in READ_FILES if name in repository.sizes]
+        last = repository.download(names, loading)
+    with zipfile.ZipFile(to, "w") as archive:
+        for name in names:
+            archive.write(last.parent / name, name)
+    return to
 
 
 def size_of(file: Path) -> int:

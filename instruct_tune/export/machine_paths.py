@@ -16,6 +16,7 @@ from ..config.run_config import DataSettings
 from ..data.sources import HUB_PREFIX
 from ..data.upload_names import uploaded_as
 from ..pretrained.locate import LOCAL_FOLDER
+from ..runs.scrub import without_own_prompts
 from ..store.run_store import Run
 
 # An absolute path with at least two components, which is not part of a URL or of another word.
@@ -55,6 +56,11 @@ def shared(run: Run) -> Run:
     }
     facts = {name: _renamed(value, names) for name, value in run.facts.items() if name != "model_path"}
     return replace(run, config=outgoing, facts=facts, message=message_to_share(run, run.message))
+
+
+def exported(run: Run) -> Run:
+    """The run as it leaves the lab: ``shared``, and without prompts that a person typed."""
+    return shared(without_own_prompts(run))
 
 
 def message_to_share(run: Run, text: str) -> str:

@@ -30,17 +30,26 @@ _LICENCES = {
 _FOLDER = "path/to/this/folder"
 
 
-def model_card(run: Run, evaluations: Sequence[Found], metrics: Sequence[Found] = (), *, merged: bool = False) -> str:
+def model_card(
+    run: Run,
+    evaluations: Sequence[Found],
+    metrics: Sequence[Found] = (),
+    *,
+    merged: bool = False,
+    repo: str = "",
+    beside: str = "",
+) -> str:
     """The card of ``run``, which must be without machine paths. ``evaluations``: the newest first.
 
-    ``merged``: the card describes the whole model with the merged adapter, not the adapter alone.
+    ``merged``: the card describes the whole model with the merged adapter, not the adapter alone. ``repo``: the Hub
+    repository (OWNER/NAME) that it is the card of. ``beside``: a sentence on further files beside it.
     """
     parts = [
         _front_matter(run, evaluations, merged),
         f"# {plain(run.name)}",
         _opening(run, merged),
         "## How to load it",
-        _loading(run, merged),
+        _loading(run, merged, repo or _FOLDER),
         "## What it was trained on",
         _data(run),
         "## Base weights",
@@ -49,6 +58,7 @@ def model_card(run: Run, evaluations: Sequence[Found], metrics: Sequence[Found] 
         _configuration(run),
         *(("## Losses", _losses(metrics)) if metrics else ()),
         *(("## Evaluation", _evaluation(evaluations[0])) if evaluations else ()),
+        *(("## Beside this card", beside) if beside else ()),
         "## Limits",
         _limits(run, evaluations),
     ]
@@ -125,11 +135,11 @@ def _opening(run: Run, merged: bool) -> str:
     )
 
 
-def _loading(run: Run, merged: bool) -> str:
+def _loading(run: Run, merged: bool, adapter: str) -> str:
     config = run.config
     template = template_of_run(config["template"], run.facts)
     limit = config["generation"].get("max_new_tokens") or 96
-    name = _FOLDER if merged else f"path/to/{config['model']}" if is_local(run) else config["model"]
+    name = adapter if merged else f"path/to/{config['model']}" if is_local(run) else config["model"]
     model = "AutoModelForCausalLM.from_pretrained(name)"
     return fenced("\n".join((
         *(() if merged else ("from peft import PeftModel",)),
@@ -137,7 +147,7 @@ def _loading(run: Run, merged: bool) -> str:
         "",
         f"name = {json.dumps(name)}",
         "tokenizer = AutoTokenizer.from_pretrained(name)",
-        f"model = {model}" if merged else f'model = PeftModel.from_pretrained({model}, "{_FOLDER}")',
+        f"model = {model}" if merged else f'model = PeftModel.from_pretrained({model}, {json.dumps(adapter)})',
         "",
         *_prompt_lines(template),
         f"answer = model.generate(**inputs, max_new_tokens={limit}, do_sample=False)",

@@ -47,7 +47,7 @@ class Access:
         if self._is_for_all:
             return None
         own = hub_token.current()
-        if own is None or self.repo in _OFFERED or (not self._was_granted() and self._is_public()):
+        if own is None or self.repo in _OFFERED or (not self._was_granted() and self.is_public()):
             return False
         _came_by_token.add(self)
         self._require_granted(own)
@@ -62,7 +62,7 @@ class Access:
         """Whether a cached copy of ``commit`` may be served; checks with the Hub if it can be reached."""
         if self._is_for_all or self.repo in _OFFERED or not hub.hub_reachable():
             return self.is_known(commit)
-        if self._is_public():
+        if self.is_public():
             self.record(commit)
             return True
         return self._is_granted()
@@ -82,7 +82,7 @@ class Access:
 
     def require_readable(self) -> None:
         """Raise HubError for a copy in memory that came by a visitor's token, if the Hub refuses it to this one."""
-        if self in _came_by_token and not (self._is_for_all or self._is_public()):
+        if self in _came_by_token and not (self._is_for_all or self.is_public()):
             self._require_granted(hub_token.current())
 
     def is_readable(self) -> bool:
@@ -96,7 +96,7 @@ class Access:
     def is_own(self) -> bool:
         """Whether the visitor needs their own token to read it, so that what is made of it is theirs alone."""
         unneeded = hub_token.current() is None or self._is_for_all or self.repo in _OFFERED
-        return not unneeded and not self._is_public()
+        return not unneeded and not self.is_public()
 
     @property
     def _key(self) -> str:
@@ -146,7 +146,7 @@ class Access:
             _granted.pop(old, None)
         _granted[self, own.digest] = now
 
-    def _is_public(self) -> bool:
+    def is_public(self) -> bool:
         """Whether the repository is public on the Hub; a positive answer is cached for ten minutes."""
         from huggingface_hub import HfApi
         from huggingface_hub.utils import httpx

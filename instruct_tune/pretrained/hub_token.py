@@ -1,21 +1,30 @@
 """The Hub token of the visitor for whom this thread works: in their requests, and in the jobs that they submit.
 
 It is in the context alone, never in a configuration, a run or an argument: what is stored, logged or pickled has none.
+Only a push takes the token that it writes with as an argument, for a person may type another one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from ..errors import HubError
+from ..config.environment import offers_sign_in
+from ..config.viewer import multi_user
+from ..errors import DataError, HubError
 
 EXPIRED = "Your Hugging Face sign-in has expired: sign in again."
+TOKENS_PAGE = "https://huggingface.co/settings/tokens"
+WRITING_SCOPES = {"contribute-repos", "write-repos", "manage-repos"}
+"""The OAuth scopes that let an app create repositories and write to them; the first to those that it created alone."""
+_TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{8,4000}")
 
 
 @dataclass(frozen=True)
@@ -60,3 +69,43 @@ def acting_for(token: HubToken | None) -> Iterator[None]:
         yield
     finally:
         _current.reset(before)
+
+
+def for_writing(typed: Any = "") -> HubToken:
+    """The token for what a person writes to the Hub from the page or an endpoint.
+
+    What they typed, else their sign-in, else on a lab of one user the login of this machine. Where others use the lab
+    it is never the host's. Raises HubError where there is none, DataError where what was typed cannot be a token.
+    """
+    if typed:
+        return _typed(typed)
+    own = current()
+    if own is not None and _sign_in_writes():
+        own.require_valid()
+        return own
+    if not multi_user():
+        return of_this_machine()
+    sign_in = "sign in at the foot of the page, or " if own is None and offers_sign_in() and _sign_in_writes() else ""
+    raise HubError(f"Pushing needs your own Hugging Face account: {sign_in}paste a token with write access.")
+
+
+def of_this_machine() -> HubToken:
+    """The login of who runs this process: ``HF_TOKEN``, or the one of ``hf auth login``. Raises HubError if none."""
+    from huggingface_hub import get_token
+
+    secret = get_token()
+    if not secret:
+        raise HubError("There is no Hugging Face login on this machine: run `hf auth login`, or set HF_TOKEN.")
+    return HubToken(secret)
+
+
+def _typed(value: Any) -> HubToken:
+    secret = value.strip() if isinstance(value, str) else ""
+    # In a header anything else is an error whose message would quote it.
+    if not _TOKEN.fullmatch(secret):
+        raise DataError(f"That is not a Hugging Face token: copy one with write access from {TOKENS_PAGE}.")
+    return HubToken(secret)
+
+
+def _sign_in_writes() -> bool:
+    return bool(WRITING_SCOPES & set(os.environ.get("OAUTH_SCOPES", "").split()))

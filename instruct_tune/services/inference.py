@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..compute.answer_work import (
@@ -28,7 +29,7 @@ from ..compute.answer_work import (
 )
 from ..compute.model_host import ModelSpec
 from ..compute.work import Work
-from ..config.run_config import RunConfig
+from ..config.run_config import GenerationSettings, RunConfig
 from ..config.viewer import HOST, Viewer
 from ..data.splits import Example
 from ..errors import DataError, LabError, Stopped
@@ -60,6 +61,8 @@ EFFECT_ROWS = 8
 """Held-out rows that show what an adapter does: some seconds on two cores."""
 MAX_SEARCH_TOKENS = 64
 """The most tokens of an answer whose search is shown, and of a prefix that it continues: a tree is read by a person."""
+COPY_TOKENS = 48
+"""The most tokens of an answer that shows whether a copy of an adapter is the adapter."""
 SECONDS_BETWEEN_LOOKS = 0.1
 """How often a stop is looked for while a job waits in the queue."""
 
@@ -274,6 +277,30 @@ class Inference:
         if waiting.warning:
             log.warning("%s", waiting.warning)
         return [answer.text for answer in answers]
+
+    def beside_copy(
+        self,
+        viewer: Viewer,
+        run_id: str,
+        copy: Path,
+        pairs: Sequence[tuple[str, str]],
+        stop: threading.Event | None = None,
+    ) -> list[tuple[str, str]]:
+        """The short greedy answers of the run, and of its adapter as it lies in the folder ``copy``, to each pair."""
+        run = self._answerers.get(viewer, run_id)
+        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
+        answerers = (Answerer(run_id), Answerer(run_id, step=run.step))
+        settings = GenerationSettings(max_new_tokens=COPY_TOKENS, num_beams=1, do_sample=False)
+        work: AnswerersWork[Any, list[Answer]] = AnswerersWork(
+            _spec(config),
+            answerers,
+            (self._answerers.folder(answerers[0]), copy),
+            (template, template),
+            tuple(pairs),
+            partial(whole_answers, settings=settings),
+        )
+        texts = [answer.text for answer in self._result(work, AwaitedAnswer(stop))]
+        return list(zip(texts[::2], texts[1::2], strict=True))
 
     def token_losses(self, viewer: Viewer, run_id: str, row: Example) -> AnswerLosses:
         """The losses of base and the run on the row's answer, token by token; see ``token_losses``."""

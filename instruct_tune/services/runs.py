@@ -236,6 +236,11 @@ class Runs:
         self._store.update(run.id, owner=None if shared else owner)
         self._keep_for_host(viewer, run)
 
+    def may_publish_rows(self, viewer: Viewer, run_id: str) -> bool:
+        """Whether rows of the run's data, which not everybody can get, are ``viewer``'s to publish."""
+        owner = self._maker(self.get(viewer, run_id))
+        return viewer.host or not self._access.multi_user or (owner is not None and viewer.sees(owner))
+
     # The trash
 
     def trash(self, viewer: Viewer, run_id: str) -> None:

@@ -8,8 +8,7 @@ from ..config.run_config import RunConfig
 from ..config.viewer import Viewer
 from ..errors import DataError
 from ..evaluation import bleu_tokenizers
-from ..export.machine_paths import shared
-from ..runs.scrub import without_own_prompts
+from ..export.machine_paths import exported
 from ..script.code import TABS, Section
 from ..script.notebook import notebook
 from ..script.record import Record, record_of
@@ -59,7 +58,7 @@ class Scripts:
         return to
 
     def _stored(self, viewer: Viewer, run_id: str) -> tuple[RunConfig, Record]:
-        run = shared(without_own_prompts(self._runs.get(viewer, run_id)))
+        run = exported(self._runs.get(viewer, run_id))
         record = record_of(run, self._store.metrics(run_id), self._store.evaluations(run_id))
         return RunConfig.from_dict(run.config), record
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ..config.viewer import HOST, Viewer
 from ..errors import DataError, LabError, ModelError, Stopped
 from ..export import import_run
-from ..export.machine_paths import shared, source_to_share
+from ..export.machine_paths import exported, source_to_share
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.annotations import read_name
-from ..runs.scrub import without_own_prompts
 from ..store.connection import on_disk
 from ..store.disk_usage import folder_bytes
 from ..store.run_store import Run, RunStore
@@ -64,7 +64,7 @@ class Transfers:
         """Write the run's adapter, card, configuration and loss plot as a zip."""
         from ..export.adapter_zip import export_zip
 
-        return export_zip(self._store, _outgoing(self._runs.get(viewer, run_id)), to)
+        return export_zip(self._store, exported(self._runs.get(viewer, run_id)), to)
 
     def export_merged(
         self, viewer: Viewer, run_id: str, to: Path, report: Callable[[str], None] = lambda text: None
@@ -85,7 +85,7 @@ class Transfers:
 
             loading = Loading(self._closing.is_set, report)
             weights = locate(run.config["model"], report, loading, require_memory)
-            return merged_zip(self._store, _outgoing(run), weights, to, report)
+            return merged_zip(self._store, exported(run), weights, to, report)
 
         try:
             return self._queue.submit_short(job).result()
@@ -107,7 +107,7 @@ class Transfers:
 
         with self._tokenizers.encoding:
             prompt = Prompt.of(run, tokenizer)
-        return gguf_zip(_outgoing(run), self._store.folder(run.id) / "adapter", base, prompt, to)
+        return gguf_zip(exported(run), self._store.folder(run.id) / "adapter", base, prompt, to)
 
     def plot_losses(self, viewer: Viewer, run_id: str, to: Path) -> Path:
         """Write the run's losses as a plot; ``to`` ends in .png or .svg."""
@@ -144,6 +144,15 @@ class Transfers:
             self._import(viewer, run_id, Path(file), name, data or {})
             undo.pop_all()
         return run_id
+
+    def import_from_hub(
+        self, viewer: Viewer, repo: str, name: str = "", report: Callable[[str], object] | None = None
+    ) -> str:
+        """``import_run`` for a repository (OWNER/NAME) on the Hub. ``report`` hears of the download."""
+        with tempfile.TemporaryDirectory(prefix="lab-import-") as folder:
+            to = Path(folder) / f"{repo.rpartition('/')[2]}.zip"
+            file = import_run.zip_from_hub(repo, to, Loading(self._closing.is_set, report))
+            return self.import_run(viewer, file, name)
 
     def _import(self, viewer: Viewer, run_id: str, file: Path, name: str, data: Mapping[str, Any]) -> None:
         # Rows that this visitor may not use are refused before anything is read.
@@ -193,13 +202,8 @@ class Transfers:
         }
 
 
-def _outgoing(run: Run) -> Run:
-    """The run as it leaves the lab: without folders of this machine, and without prompts that a person typed."""
-    return shared(without_own_prompts(run))
-
-
 def _subject(run: Run) -> Subject:
     from ..export.figures import subject
 
-    outgoing = _outgoing(run)
+    outgoing = exported(run)
     return subject(run.name, outgoing.config, outgoing.facts)

@@ -13,6 +13,7 @@ import gradio as gr
 
 from ..errors import DataError
 from ..lab import Lab
+from ..pretrained.hub_token import for_writing
 from .context import endpoint_errors, viewer
 
 
@@ -104,6 +105,19 @@ def expose(lab: Lab) -> None:
             return {"text": lab.scripts.of_run(person, run_id, form)}
         return {"text": lab.scripts.of_config(person, _object(config), form)}
 
+    @endpoint_errors
+    def push_run(
+        run_id: str, to: str, private: bool = False, rows: bool | None = None, replace: bool = False, token: str = ""
+    ) -> Iterator[dict]:
+        """Push a run to the repository ``to`` (OWNER/NAME) on the Hub: progress, then what arrived.
+
+        ``rows``: whether those of the last evaluation go along; null: where the data's licence allows. ``replace``: in
+        place of other content. ``token``: your own, with write access; it is never stored.
+        """
+        person = viewer(lab.access)
+        options: dict[str, Any] = {"private": bool(private), "rows": rows, "replace": bool(replace)}
+        yield from lab.push.follow(lab.push.start(person, run_id, to, for_writing(token), **options))
+
     for endpoint in (
         dataset_preview,
         mask,
@@ -118,6 +132,7 @@ def expose(lab: Lab) -> None:
         evaluate_with,
         list_runs,
         script,
+        push_run,
     ):
         gr.api(endpoint, api_name=endpoint.__name__)
 

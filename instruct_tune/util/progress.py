@@ -57,6 +57,11 @@ class Loading:
         self._stop.set()
 
     @property
+    def stop_request(self) -> threading.Event:
+        """The event that ``stop`` sets, for what waits for an event."""
+        return self._stop
+
+    @property
     def stopped(self) -> bool:
         """Whether a stop was requested."""
         return self._stop.is_set() or bool(self._stopping and self._stopping())

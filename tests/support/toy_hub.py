@@ -1,15 +1,18 @@
-"""A fake Hugging Face Hub: the endpoints that loading a dataset or model needs, as slow as a test wants."""
+"""A fake Hugging Face Hub: what loading a dataset or model needs, as slow as a test wants, and uploads."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from toy_uploads import Account, Uploads
 
 COMMIT = "a" * 40
 TOKEN = "hf_of_the_host"
@@ -28,6 +31,7 @@ class ToyHub:
         sizes: Bytes that a model's description gives for a file in place of its real size.
         readers: Further tokens, and the private and gated repositories that each may read.
         unscoped: Tokens of accounts that let nobody read their repositories. Any other token is invalid.
+        accounts: Tokens of accounts that push, see ``uploads``.
     """
 
     def __init__(
@@ -40,11 +44,13 @@ class ToyHub:
         sizes: dict[str, int] | None = None,
         readers: dict[str, tuple[str, ...]] | None = None,
         unscoped: tuple[str, ...] = (),
+        accounts: dict[str, Account] | None = None,
     ):
         self.files, self.pause = files, pause
         self.models, self.private, self.gated = models or {}, private, gated
         self.sizes = sizes or {}
         self.readers, self.unscoped = readers or {}, unscoped
+        self.uploads = Uploads(accounts or {}, self.models)
         self.tokens: set[str | None] = set()
         self.requests: list[str] = []
         self.sent = 0
@@ -77,23 +83,43 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer(with_body=True)
 
+    def do_PUT(self) -> None:
+        self._answer(with_body=True)
+
     def _answer(self, with_body: bool) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = urllib.parse.unquote(urllib.parse.urlparse(self.path).path)
         self.hub.requests.append(f"{self.command} {path}")
+        token = self.headers.get("Authorization")
+        if path != "/":
+            self.hub.tokens.add(token)
+        bearer = token.removeprefix("Bearer ") if token else None
+        length, uploads = int(self.headers.get("Content-Length") or 0), self.hub.uploads
+        uploads.seen.append((f"{self.command} {path}", bearer))
+        if fault := uploads.fault_of(f"{self.command} {path}"):
+            if fault.hold:
+                fault.hold.wait(60)
+            if fault.status == 0:
+                return self._close_in_the_middle(length)
+            if fault.status is not None:
+                self.rfile.read(length)
+                return self._send(fault.status, b'{"error": "as the test wants"}', dict(fault.headers), with_body)
+        body = self.rfile.read(length)
         if path == "/":
             return self._send(200, b"", {}, with_body)
-        token = self.headers.get("Authorization")
-        self.hub.tokens.add(token)
-        bearer = token.removeprefix("Bearer ") if token else None
-        if bearer not in (None, TOKEN, *self.hub.readers, *self.hub.unscoped):
+        pushed = uploads.answer(self.command, path, bearer, body, f"http://{self.headers['Host']}")
+        if pushed:
+            content = json.dumps(pushed[1]).encode()
+            return self._send(pushed[0], content, {"Content-Type": "application/json"}, with_body)
+        if bearer not in (None, TOKEN, *self.hub.readers, *self.hub.unscoped, *uploads.accounts):
             return self._send(401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"}, with_body)
         sides = (("/api/datasets/", "/datasets/", self.hub.files), ("/api/models/", "/", self.hub.models))
         for described, resolved, repos in sides:
-            for repo, files in repos.items():
+            for repo, files in list(repos.items()):
                 about = f"{described}{repo}"
                 if path.startswith((about, f"{resolved}{repo}/resolve/")):
                     trusted = bearer == TOKEN or repo in self.hub.readers.get(bearer or "", ())
+                    if not uploads.reads(bearer, repo):
+                        return self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
                     if bearer in self.hub.unscoped and repo in (*self.hub.private, *self.hub.gated):
                         return self._send(403, b"{}", {}, with_body)
                     if repo in self.hub.private and not trusted:
@@ -102,8 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
                         return self._send(403, b"{}", {"X-Error-Code": "GatedRepo"}, with_body)
                     if path.startswith(about):
                         return self._json(self._about(repo, files, path.removeprefix(about), body), with_body)
-                    name = path.removeprefix(f"{resolved}{repo}/resolve/").partition("/")[2]
-                    return self._file(files.get(name), with_body)
+                    revision, _, name = path.removeprefix(f"{resolved}{repo}/resolve/").partition("/")
+                    at = uploads.past.get(revision, files)
+                    return self._file(at.get(name), with_body, revision if at is not files else self._commit(repo))
         return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
 
     def _about(self, repo: str, files: dict[str, bytes], rest: str, body: bytes) -> object:
@@ -119,7 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
                 paths = json.loads(body)["paths"]
             return [entry for entry in entries if entry["path"] in paths]
         return {
-            "id": repo, "_id": "1", "sha": COMMIT, "private": repo in self.hub.private,
+            "id": repo, "_id": "1", "sha": self._commit(repo),
+            "private": repo in (*self.hub.private, *self.hub.uploads.private),
             "gated": "manual" if repo in self.hub.gated else False, "disabled": False, "downloads": 0,
             "likes": 0, "tags": [], "cardData": {"license": "mit"},
             "siblings": [
@@ -127,10 +155,18 @@ class _Handler(BaseHTTPRequestHandler):
             ],
         }  # fmt: skip
 
-    def _file(self, content: bytes | None, with_body: bool) -> None:
+    def _commit(self, repo: str) -> str:
+        return self.hub.uploads.commits.get(repo, [COMMIT])[-1]
+
+    def _close_in_the_middle(self, length: int) -> None:
+        self.rfile.read(length // 2)
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _file(self, content: bytes | None, with_body: bool, commit: str = COMMIT) -> None:
         if content is None:
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body)
-        headers = {"ETag": f'"{_tag(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{_tag(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         return self._send(200, content, headers, with_body, slowly=True)
 
     def _json(self, value: object, with_body: bool) -> None:

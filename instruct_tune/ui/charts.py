@@ -22,10 +22,10 @@ MAX_DOTS, MAX_LINE = 300, 150
 """Most points drawn of a run, however long it is: an update stays under 20 KB."""
 GREY, ACCENT, AMBER, GREEN, PURPLE, FAINT = "#6b7280", "#2563eb", "#b45309", "#15803d", "#7c3aed", "#9ca3af"
 
-_LOOK = """
-.loss-plot { width: 100%; height: 340px; }
-.loss-empty { padding-top: 180px; text-align: center; color: var(--body-text-color-subdued); }
-"""
+CHART = (
+    '<div class="loss-plot" role="group" aria-label="Loss over optimizer steps"><p class="loss-empty">{empty}</p></div>'
+)
+"""The chart's markup; ``empty`` stands in it until there is a figure."""
 
 
 def loss_chart(elem_id: str) -> gr.HTML:
@@ -37,9 +37,8 @@ def loss_chart(elem_id: str) -> gr.HTML:
     """
     return gr.HTML(
         None,
-        html_template='<div class="loss-plot" role="group" aria-label="Loss over optimizer steps">'
-        '<p class="loss-empty">The loss is drawn here while a run trains.</p></div>',
-        css_template=_LOOK,
+        html_template=CHART.format(empty="The loss is drawn here while a run trains."),
+        css_template=static_text("loss_chart.css"),
         js_on_load=static_text("loss_chart.js"),
         elem_id=elem_id,
         padding=False,

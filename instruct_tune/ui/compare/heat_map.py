@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ..scripted_html import packed, scripted_html
+from ..scripted_html import Piece, packed
 from .text import percent
 
 if TYPE_CHECKING:
@@ -27,13 +27,12 @@ _TEMPLATE = """
   <table class="heat-tuned"><caption>Tuned's likeliest</caption><tbody></tbody></table>
 </div>
 """
+PIECE = Piece("heat_map", _TEMPLATE)
 
 
 def heat_map(elem_id: str, tokens: list[dict[str, Any]] | None) -> gr.HTML:
     """The component for tokens of ``heat_tokens``. One a page; the table beside it is its text alternative."""
-    return scripted_html(
-        "heat_map", _TEMPLATE, elem_id, visible=bool(tokens) or "hidden", value=tokens and packed(tokens)
-    )
+    return PIECE.component(elem_id, visible=bool(tokens) or "hidden", value=packed(tokens) if tokens else None)
 
 
 def heat_tokens(losses: AnswerLosses) -> list[dict[str, Any]]:

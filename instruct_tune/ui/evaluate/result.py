@@ -35,7 +35,7 @@ _BAR = """
 </div>
 """
 _NOTHING = {"width": 0, "low": 0, "spread": 0, "bleu": "", "description": "", "display": "none"}
-_TEMPLATE = (
+SCORES = (
     '<div class="scores" role="img" aria-label="BLEU: ${value.description}.">'
     + "".join(_BAR.format(who=who, label=label) for who, label in SIDES.items())
     + '<div class="line axis" aria-hidden="true"><span class="who"></span><span class="track">'
@@ -43,7 +43,7 @@ _TEMPLATE = (
     '<span class="number"></span></div>'
     '<div class="note">BLEU; the thin line is the 95% interval of each (bootstrap over rows)</div></div>'
 )
-_CSS = """
+SCORES_CSS = """
 .scores { padding: 8px 4px 0; }
 .line { display: flex; align-items: center; gap: 12px; margin-bottom: 8px; }
 .who { width: 100px; text-align: right; }
@@ -68,7 +68,7 @@ _CSS = """
 
 def score_chart(elem_id: str) -> gr.HTML:
     """The empty chart; ``scores`` makes its value."""
-    return gr.HTML(_value({}, 5), html_template=_TEMPLATE, css_template=_CSS, elem_id=elem_id)
+    return gr.HTML(_value({}, 5), html_template=SCORES, css_template=SCORES_CSS, elem_id=elem_id)
 
 
 def scores(evaluation: Mapping[str, Any]) -> dict[str, Any]:

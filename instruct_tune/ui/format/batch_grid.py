@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ..scripted_html import packed, scripted_html
+from ..scripted_html import Piece, packed
 from .text import pass_title
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ _TEMPLATE = """
 <div class="border-line" aria-live="polite"></div>
 <div class="border" role="group" aria-label="Tokens at the row's borders, with their positions"></div>
 """
+PIECE = Piece("batch_grid", _TEMPLATE)
 
 
 def batch_grid(elem_id: str) -> gr.HTML:
     """The component, hidden at first; ``grid_value`` makes its value. The table beside it is its text alternative."""
-    return scripted_html("batch_grid", _TEMPLATE, elem_id, visible="hidden")
+    return PIECE.component(elem_id, visible="hidden")
 
 
 def grid_value(view: StepView) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...inspection.token_view import Role, TokenView
-from ..scripted_html import packed, scripted_html
+from ..scripted_html import Piece, packed
 
 # The page gets class names and labels of its own for the roles, no text of a dataset.
 _CLASSES = {Role.PROMPT: "prompt", Role.SPECIAL: "special", Role.ANSWER: "answer", Role.EOS: "eos", Role.CUT: "cut"}
@@ -23,12 +23,13 @@ _TEMPLATE = """
 <div class="token-grid" role="listbox" aria-label="The tokens of the row, in order"></div>
 <div class="token-line" aria-live="polite"></div>
 """
+_NAMES = {_CLASSES[role]: role.value for role in Role}
+PIECE = Piece("token_grid", _TEMPLATE, f"const ROLES = {json.dumps(_NAMES)};\n")
 
 
 def token_grid(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
     """The component; ``grid_value`` makes its value. The sentence beside it is its text alternative."""
-    names = {_CLASSES[role]: role.value for role in Role}
-    return scripted_html("token_grid", _TEMPLATE, elem_id, f"const ROLES = {json.dumps(names)};\n", value=value)
+    return PIECE.component(elem_id, value=value)
 
 
 def grid_value(row: TokenView) -> dict[str, Any]:

@@ -9,10 +9,13 @@ const make = (tag, name, text) => {
   }
   return made;
 };
-// The component's value; undefined before there is one.
+// The component's value; undefined before there is one. A page of one run has it as it is.
 const unpacked = () => {
-  const packed = props.value && props.value.packed;
-  return packed ? JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(packed), c => c.charCodeAt(0)))) : undefined;
+  const {value} = props,
+    packed = value?.packed;
+  return packed
+    ? JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(packed), c => c.charCodeAt(0))))
+    : (value ?? undefined);
 };
 const visible = text =>
   text.replaceAll(' ', '\u00b7').replaceAll('\t', '\u2192').replaceAll('\n', '\u21b5') || '\u2205';

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ...runs.scrub import Scrub
-from ..scripted_html import packed, scripted_html
+from ..scripted_html import Piece, packed
 
 _TEMPLATE = """
 <p class="scrub-nothing" hidden></p>
@@ -33,11 +33,12 @@ _TEMPLATE = """
   </div>
 </div>
 """
+PIECE = Piece("scrubber", _TEMPLATE)
 
 
 def scrubber(elem_id: str) -> gr.HTML:
     """The component, empty; ``scrubber_value`` makes its value."""
-    return scripted_html("scrubber", _TEMPLATE, elem_id)
+    return PIECE.component(elem_id)
 
 
 def scrubber_value(run_id: str, live: bool, total_steps: int, probes: bool, scrub: Scrub) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from .services.inference import Inference
 from .services.job_queue import MAX_WAITING, JobQueue
 from .services.push import Push
 from .services.quota import Quota
+from .services.run_pages import RunPages
 from .services.runs import Runs
 from .services.scripts import Scripts
 from .services.slow_imports import SlowImports
@@ -109,6 +110,9 @@ class Lab:
         self.scripts = Scripts(self.store, self.runs, self.configs)
         self.push = Push(
             self.store, self.runs, self.access, self.evaluations, self.inference, self.scripts, self._closing
+        )
+        self.run_pages = RunPages(
+            self.runs, self.evaluations, self.datasets, self.estimates, self.answerers, self.inference, self.scripts
         )
         self.housekeeping = Housekeeping(
             self.store, self.uploads, self.access, self.training, self.devices, self.clock, self.archive, keep_hours,

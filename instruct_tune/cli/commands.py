@@ -243,8 +243,16 @@ def _runs_show(args: argparse.Namespace) -> Outcome:
 
 
 def _runs_export(args: argparse.Namespace) -> Outcome:
+    if args.with_rows and not args.page:
+        raise SettingsError(["--with-rows says what a page holds: give --page too"])
     to = Path(args.to)
     with _lab(args, writing=False) as lab:
+        if args.page:
+            # The page's pieces come with gradio, which takes seconds to import.
+            from ..ui.run_page.page import write_run_page
+
+            file = write_run_page(lab.run_pages, HOST, args.run_id, to, args.with_rows)
+            return {"run_id": args.run_id, "file": str(file), "bytes": file.stat().st_size}, 0
         if args.merged:
             file = lab.transfers.export_merged(HOST, args.run_id, to, lambda text: print(text, file=sys.stderr))
         elif args.gguf:

@@ -75,6 +75,10 @@ class Access:
         if anonymous and read_entries(RECORD).get(self._key) != commit:
             add_entry(RECORD, self._key, commit)
 
+    def is_for_everybody(self) -> bool:
+        """Whether everybody may read it: the Hub says so, or once gave it without a token."""
+        return self.repo in _OFFERED or self._key in read_entries(RECORD) or self.is_public()
+
     def require_open(self, gated: object) -> None:
         """Raise HubError for a gated repository if no token is used: only its description is public."""
         if gated and self.token is False:

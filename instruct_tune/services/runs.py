@@ -11,8 +11,10 @@ from typing import Any
 
 from ..config.run_config import RunConfig
 from ..config.viewer import Viewer
+from ..data.sources import hub_repository
 from ..errors import DataError, NotFoundError, NotYoursError
 from ..export.machine_paths import last_name, message_to_share, shared
+from ..pretrained.hub_access import Access as HubAccess
 from ..runs.annotations import read_name, read_notes, read_tags
 from ..runs.diagnostics import FindingsCache
 from ..runs.examples import put_recorded, recorded_on
@@ -265,6 +267,20 @@ class Runs:
         if self._access.multi_user and not viewer.host:
             raise NotYoursError("The host deleted the recorded runs here, and only they can bring them back.")
         put_recorded(self._store, again=True)
+
+    def has_private_rows(self, run: Run) -> bool:
+        """Whether the texts of the run's rows are somebody's own.
+
+        They are unless the rows come with the lab, or are on the Hub for everybody. A dataset of the Hub that nobody
+        can look up now counts as private, unless the Hub gave it without a token before.
+        """
+        if recorded_on(run.facts) is not None:
+            return False
+        source = run.config["data"]["source"]
+        if run.facts.get(OWN_DATA):
+            return True
+        repository = hub_repository(source)
+        return source != "bundled" and not (repository and HubAccess("dataset", repository).is_for_everybody())
 
     # Helpers
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import gradio_import  # noqa: F401  isort: skip: before any module imports gradio itself
 
+import functools
+
 import gradio as gr
 
 from ..lab import Lab
@@ -28,6 +30,7 @@ from .layout.session import build as build_session_panel
 from .layout.status_bar import Announcer, StatusBar
 from .path.notices import Notices
 from .path.panel import PathPanel
+from .run_page.page import write_run_page
 from .run_picker import RunPicker
 from .runs.tab import RunsTab
 from .theme import CSS, MEND, THEME
@@ -233,6 +236,7 @@ def _runs(lab: Lab) -> RunsTab:
         transfers=lab.transfers,
         disk=lab.disk,
         access=lab.access,
+        write_page=functools.partial(write_run_page, lab.run_pages),
     )
 
 

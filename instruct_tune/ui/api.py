@@ -15,6 +15,7 @@ from ..errors import DataError
 from ..lab import Lab
 from ..pretrained.hub_token import for_writing
 from .context import endpoint_errors, viewer
+from .run_page.page import run_page as one_page
 
 
 def expose(lab: Lab) -> None:
@@ -118,6 +119,11 @@ def expose(lab: Lab) -> None:
         options: dict[str, Any] = {"private": bool(private), "rows": rows, "replace": bool(replace)}
         yield from lab.push.follow(lab.push.start(person, run_id, to, for_writing(token), **options))
 
+    @endpoint_errors
+    def run_page(run_id: str, with_rows: bool) -> dict:
+        """A run as one HTML file that needs no network. Texts of private rows are in it only ``with_rows``."""
+        return {"html": one_page(lab.run_pages, viewer(lab.access), run_id, bool(with_rows))}
+
     for endpoint in (
         dataset_preview,
         mask,
@@ -133,6 +139,7 @@ def expose(lab: Lab) -> None:
         list_runs,
         script,
         push_run,
+        run_page,
     ):
         gr.api(endpoint, api_name=endpoint.__name__)
 

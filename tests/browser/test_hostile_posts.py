@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 ENDPOINTS = {
     "dataset_preview": 3, "mask": 4, "start_run": 2, "continue_run": 3, "run_status": 1, "run_metrics": 2,
-    "stop_run": 2, "compare": 4, "evaluate": 2, "list_runs": 0, "script": 3, "preview_data": 3, "show_mask": 5,
-    "train_a_minute": 5, "training_status": 1, "compare_answers": 3,
+    "stop_run": 2, "compare": 4, "evaluate": 2, "list_runs": 0, "script": 3, "run_page": 2, "preview_data": 3,
+    "show_mask": 5, "train_a_minute": 5, "training_status": 1, "compare_answers": 3,
 }  # fmt: skip
 PRIVATE = "ann's secret plan"
 

@@ -143,6 +143,9 @@ def test_only_what_applies_can_be_pressed(window):
     with window.page.expect_download() as download:
         window.page.click("#runs-export")
     assert download.value.suggested_filename.endswith(".zip")
+    with window.page.expect_download() as download:
+        window.page.click("#runs-page")
+    assert download.value.suggested_filename == "recorded-good.html"
     window.page.click("#runs-compare")
     window.page.wait_for_function("document.querySelector('#compare-run input')?.value.includes('recorded on')")
     window.tab("Runs")

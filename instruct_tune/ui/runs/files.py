@@ -1,12 +1,14 @@
-"""Export of adapters, merged models and GGUF adapters, and import of a zip."""
+"""Export of adapters, merged models, GGUF adapters and runs as one page, and import of a zip."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ...config.viewer import Viewer
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.runs import Runs
@@ -16,12 +18,18 @@ from ..downloads import Outgoing, handing_out, press
 from ..form import Form
 from .details import required
 
+WritePage = Callable[[Viewer, str, Path, bool], Path]
+"""Writes a run as one page: (viewer, run's id, file, whether with the texts of private rows)."""
+
 
 class RunFiles:
     """The hidden button that downloads an exported zip, and the import button."""
 
-    def __init__(self, *, configs: Configurations, runs: Runs, transfers: Transfers, access: Access):
+    def __init__(
+        self, *, configs: Configurations, runs: Runs, transfers: Transfers, access: Access, write_page: WritePage
+    ):
         self.configs, self.runs, self.transfers, self.access = configs, runs, transfers, access
+        self.write_page = write_page
         self.outgoing = Outgoing()
         self.download = handing_out("runs-download")
 
@@ -31,7 +39,19 @@ class RunFiles:
             "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", size="sm", min_width=0
         )
 
-    def wire(self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button, gguf: gr.Button) -> Any:
+    def page_choice(self) -> None:
+        """Add the choice of what a page of a run on private rows holds."""
+        self.with_rows = gr.Checkbox(
+            False,
+            label="Private rows in the page",
+            info="Else it holds no text of an upload, a file or a private dataset",
+            elem_id="runs-page-rows",
+            container=False,
+        )
+
+    def wire(
+        self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button, gguf: gr.Button, page: gr.Button
+    ) -> Any:
         """Connect the buttons; returns the event of an import, whose run becomes the ``chosen`` one."""
 
         @user_errors
@@ -45,6 +65,8 @@ class RunFiles:
         for button, write in ((export, self._export), (merged, self._merge), (gguf, self._gguf)):
             written = button.click(write, chosen, self.download, **PRIVATE)
             written.success(None, None, None, js=press("runs-download"))
+        written = page.click(self._page, [chosen, self.with_rows], self.download, **PRIVATE)
+        written.success(None, None, None, js=press("runs-download"))
         inputs = form.controls | {self.arriving}
         return self.arriving.upload(take_in, inputs, chosen, **QUIET)
 
@@ -52,6 +74,12 @@ class RunFiles:
     def _export(self, run_id: str | None) -> str:
         chosen = self.runs.get(viewer(self.access), required(run_id)).id
         return str(self.transfers.export(viewer(self.access), chosen, self.outgoing.folder() / f"{chosen}.zip"))
+
+    @user_errors
+    def _page(self, run_id: str | None, with_rows: bool) -> str:
+        requester = viewer(self.access)
+        chosen = self.runs.get(requester, required(run_id)).id
+        return str(self.write_page(requester, chosen, self.outgoing.folder() / f"{chosen}.html", bool(with_rows)))
 
     @user_errors
     def _merge(self, run_id: str | None) -> str:

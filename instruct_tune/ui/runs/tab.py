@@ -20,7 +20,7 @@ from ..form import Form
 from ..run_picker import answering, labelled, newest
 from ..workbench import workbench
 from .details import ChosenRun, NotesPanel, ShareButton, required
-from .files import RunFiles
+from .files import RunFiles, WritePage
 from .side_by_side import SideBySide
 from .table import ACTIONS, IN_SIGHT, BinPanel, RunsPanel
 
@@ -35,7 +35,7 @@ def _group(title: str) -> Iterator[None]:
 
 
 class RunsTab:
-    """The tab's contents."""
+    """The tab's contents. ``write_page`` writes a run as one page."""
 
     def __init__(
         self,
@@ -47,10 +47,11 @@ class RunsTab:
         transfers: Transfers,
         disk: DiskUse,
         access: Access,
+        write_page: WritePage,
     ):
         self.configs, self.runs, self.training, self.answerers, self.access = configs, runs, training, answerers, access
         self.panel = RunsPanel(runs=runs, training=training, answerers=answerers, disk=disk, access=access)
-        self.files = RunFiles(configs=configs, runs=runs, transfers=transfers, access=access)
+        self.files = RunFiles(configs=configs, runs=runs, transfers=transfers, access=access, write_page=write_page)
         self.bin = BinPanel(runs=runs, access=access)
         self.details = ChosenRun(runs=runs, access=access)
         self.by_itself = gr.State(None)
@@ -72,9 +73,10 @@ class RunsTab:
             for name in ("evaluate", "clone", "further", "resume"):
                 self.panel.action(name)
         with _group("Take along"):
-            for name in ("export", "merged", "gguf"):
+            for name in ("export", "merged", "gguf", "page"):
                 self.panel.action(name)
             self.share = ShareButton(self.panel.chosen, runs=self.runs, access=self.access)
+        self.files.page_choice()
         with _group("Bring in"):
             self.files.import_button()
         with _group("Remove"):
@@ -129,7 +131,8 @@ class RunsTab:
         buttons["delete"].click(self._delete, chosen, [chosen, self.inner, *self.details.outputs], **QUIET)
         gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **QUIET)
         chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **QUIET)
-        imported = self.files.wire(form, chosen, buttons["export"], buttons["merged"], buttons["gguf"])
+        taken = [buttons[name] for name in ("export", "merged", "gguf", "page")]
+        imported = self.files.wire(form, chosen, *taken)
         for arrived in (imported, self.bin.wire(chosen)):
             arrived.success(user_errors(self.details.show), chosen, self.details.outputs, **QUIET)
         self.overlay.wire(self.beside)

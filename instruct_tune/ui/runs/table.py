@@ -31,6 +31,7 @@ ACTIONS = {
     "export": "Export adapter",
     "merged": "Export merged model",
     "gguf": "GGUF for llama.cpp",
+    "page": "As one page",
     "delete": "Delete",
 }
 IN_SIGHT = ("open", "compare")

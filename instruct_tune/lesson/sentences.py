@@ -85,14 +85,22 @@ def answers(own: bool, steps: Sequence[Mapping[str, Any]]) -> str | None:
 def evaluated(own: bool, evaluation: Mapping[str, Any]) -> str:
     """BLEU of both, and what it is made of: how many answers ended, and how many words were expected."""
     base, tuned, rows = evaluation["base"], evaluation["tuned"], evaluation["rows"]
-    scores = f"BLEU {base['bleu']:.1f} for base and {tuned['bleu']:.1f} tuned, on {counted(rows, 'row')}"
+    held_out = f"{'' if own else 'its own '}{counted(rows, 'held-out row')}"
+    scores = f"BLEU {base['bleu']:.1f} for base and {tuned['bleu']:.1f} tuned, on {held_out}"
     text = (
         f"{_whose(own).capitalize()}: {scores}. "
         f"{evaluation['base_ended']:,} answers of base ended by themselves, {evaluation['tuned_ended']:,} tuned; "
         f"{base['precisions'][0]:.0f}% of base's words were expected, {tuned['precisions'][0]:.0f}% of the tuned ones."
     )
     cut = evaluation.get("base_cut_bleu")
-    return text if cut is None else f"{text} Cut to the length of the tuned answers, base would have {cut:.1f}."
+    if cut is None:
+        return text
+    # Of the rounded scores, so that the sentence's own numbers add up.
+    before, between, after = (round(score, 1) for score in (base["bleu"], cut, tuned["bleu"]))
+    return (
+        f"{text} Cut to the length of the tuned answers, base would have {between:.1f}: where answers end makes "
+        f"{between - before:+.1f} of the difference, what they say {after - between:+.1f}."
+    )
 
 
 def rows(own: bool, predictions: Sequence[Mapping[str, Any]]) -> str | None:
@@ -103,7 +111,8 @@ def rows(own: bool, predictions: Sequence[Mapping[str, Any]]) -> str | None:
     worse = sum(row["tuned_chrf"] < row["base_chrf"] for row in predictions)
     return (
         f"In {_whose(own)} the tuned answer is nearer to the expected one on {better:,} of "
-        f"{counted(len(predictions), 'row')}, and further away on {worse:,} (by chrF, which compares letters)."
+        f"{counted(len(predictions), 'row')}, and further away on {worse:,} "
+        "(by chrF, which compares runs of characters)."
     )
 
 

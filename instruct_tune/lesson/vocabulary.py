@@ -101,6 +101,7 @@ PLACES: Mapping[str, Mapping[str, str]] = {
     },
     "Format": {
         "format-sentence": "the sentence that counts the tokens",
+        "format-broken-row": "the row with the fault, and what a model learns from it",
         "format-tokens": "the row, token by token",
         "format-broken": "Broken on purpose",
         "format-prompt": "the prompt as text",

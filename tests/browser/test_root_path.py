@@ -73,10 +73,13 @@ def test_the_lab_itself_is_served_under_a_path(tmp_path):
     with serving(tmp_path, GRADIO_ROOT_PATH="/lab/") as address:
         page = httpx.get(f"{address}/lab/", timeout=60)
         assert page.status_code == 200
-        named = re.findall(r'(?:src|href)="(\./[^"]+|gradio_api[^"]+)"', page.text) + re.findall(
-            r"src = '(gradio_api[^']+)'", page.text.replace("\\u0027", "'")
-        )
-        assert any("plotly" in file for file in named)
+        named = [
+            *re.findall(r'(?:src|href)="(\./[^"]+|gradio_api[^"]+)"', page.text),
+            *re.findall(r"src = '(gradio_api[^']+)'", page.text.replace("\\u0027", "'")),
+            *re.findall(r'new URL\(\\*"(gradio_api[^"\\]+)', page.text),
+        ]
+        for script in ("plotly", "path.js"):
+            assert any(script in file for file in named), script
         for file in named:
             # As a browser resolves it, and as a proxy that strips the path requests it.
             for url in (page.url.join(file), page.url.copy_with(path="/").join(file)):

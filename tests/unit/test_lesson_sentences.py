@@ -84,9 +84,9 @@ def test_an_evaluation_says_what_a_gain_is_made_of():
     }
     said = sentences.evaluated(False, evaluation)
     assert said == (
-        "The recorded run: BLEU 2.1 for base and 7.5 tuned, on 200 rows. 26 answers of base ended by themselves, 164 "
-        "tuned; 11% of base's words were expected, 28% of the tuned ones. Cut to the length of the tuned answers, base "
-        "would have 2.0."
+        "The recorded run: BLEU 2.1 for base and 7.5 tuned, on its own 200 held-out rows. 26 answers of base ended by "
+        "themselves, 164 tuned; 11% of base's words were expected, 28% of the tuned ones. Cut to the length of the "
+        "tuned answers, base would have 2.0: where answers end makes -0.1 of the difference, what they say +5.5."
     )
     assert "Cut to" not in sentences.evaluated(True, {**evaluation, "base_cut_bleu": None})
 
@@ -95,6 +95,6 @@ def test_rows_that_got_better_and_worse():
     rows = [{"base_chrf": 1.0, "tuned_chrf": tuned} for tuned in (2.0, 3.0, 0.5, 1.0)]
     assert sentences.rows(True, rows) == (
         "In your run the tuned answer is nearer to the expected one on 2 of 4 rows, and further away on 1 (by chrF, "
-        "which compares letters)."
+        "which compares runs of characters)."
     )
     assert sentences.rows(True, []) is None

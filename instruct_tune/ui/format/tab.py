@@ -62,7 +62,7 @@ class FormatTab:
                     [NO_FAULT, *(fault.value for fault in Fault)],
                     value=NO_FAULT,
                     label="Fault",
-                    info="A classic one, only shown here: no run is ever trained like this",
+                    info="A classic one, only shown here: no run of yours is trained like this",
                     elem_id="format-fault",
                 )
         with bench.act, gr.Row():

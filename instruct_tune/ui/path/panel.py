@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +34,7 @@ from .places import Places, stored_step
 
 LABEL = "Learn"
 _PANEL = """
-<div class="top"><span class="of"></span><button type="button" class="close">Close</button></div>
+<div class="top"><select class="of" aria-label="Step"></select><button type="button" class="close">Close</button></div>
 <p class="origin"></p>
 <h2 tabindex="-1"></h2>
 <div class="said"></div>
@@ -45,11 +46,15 @@ _PANEL = """
   <button type="button" class="demo"></button>
   <button type="button" class="forward">Next</button>
 </div>
+<p class="own">You can write a path of your own for a class: see docs/teaching.md.</p>
 <p class="announced" role="status" aria-live="polite"></p>
 """
 SCRIPT = STATIC / "path.js"
-_SCRIPT = f"import(new URL({json.dumps(f'gradio_api/file={quote(str(SCRIPT))}')}, document.baseURI))"
-"""The panel's script is no part of the page: most who open a page do not open the panel."""
+_VERSION = hashlib.sha256(static_text(SCRIPT.name).encode()).hexdigest()[:12]
+_ADDRESS = f"gradio_api/file={quote(str(SCRIPT))}?{_VERSION}"
+_SCRIPT = f"import(new URL({json.dumps(_ADDRESS)}, document.baseURI))"
+"""The panel's script is no part of the page: most who open a page do not open the panel. The version in its address
+keeps a browser from using the script of an older page."""
 _DRAW = f"{_SCRIPT}.then(script => script.default(element, props, watch));"
 _OPEN = f"async kept => (await {_SCRIPT}).wanted(kept, {MAX_BYTES})"
 _APPLY = "(...values) => window.labPath.apply(values)"

@@ -44,6 +44,8 @@ export default (element, props, watch) => {
     // By the index of a control: its value before, and the one that Show me set.
     shown = new Map(),
     isShown = false,
+    // Whether the last undoing left something as the visitor had changed it.
+    isOwn = false,
     folds = [],
     waiting,
     // What the next click of #path-apply does.
@@ -67,11 +69,13 @@ export default (element, props, watch) => {
     if (!props.value?.packed) return;
     path = decoded(props.value.packed);
     at = path.at;
+    const number = each => `Step ${each + 1} of ${path.steps.length}`;
+    find('.of').replaceChildren(...path.steps.map((each, index) => new Option(`${number(index)}: ${each.title}`)));
     show();
   };
   const show = () => {
     const now = step();
-    find('.of').textContent = `Step ${at + 1} of ${path.steps.length}`;
+    find('.of').selectedIndex = at;
     const origin = [path.title, path.origin].filter(Boolean).join(' · ');
     find('.origin').textContent = path.fault || origin;
     heading.textContent = now.title;
@@ -84,9 +88,11 @@ export default (element, props, watch) => {
   };
   // The button, and what it has set and marked in words.
   const tell = () => {
-    find('.demo').textContent = isShown ? 'Put it back' : 'Show me';
+    const undo = step().sets.length ? 'Put it back' : 'Hide the marks';
+    find('.demo').textContent = isShown ? undo : 'Show me';
     const place = find('.shown');
     place.replaceChildren();
+    if (isOwn) place.append(make('p', '', 'What you changed yourself stays as it is.'));
     if (!isShown) return;
     const set = step().sets.map(([, , words]) => words);
     place.append(make('p', '', `Open: ${step().tab}.${set.length ? ` Set for you: ${set.join('; ')}.` : ''}`));
@@ -94,9 +100,13 @@ export default (element, props, watch) => {
     step().places.forEach(each => {
       const go = make('button', 'go', each.words);
       go.type = 'button';
-      go.addEventListener('click', () => reach(each, true));
-      const item = make('li', '');
-      item.append(go);
+      const item = make('li', ''),
+        missing = make('span', 'missing');
+      go.addEventListener('click', async () => {
+        missing.textContent = '';
+        if (!(await reach(each, true))) missing.textContent = ' is not there yet';
+      });
+      item.append(go, missing);
       list.append(item);
     });
     if (step().places.length) place.append(make('p', '', 'Marked on the page; a click goes there:'), list);
@@ -138,7 +148,7 @@ export default (element, props, watch) => {
       token = waiting;
     for (const id of place.folds) {
       const fold = await arrived(id, until, token);
-      if (!fold) return;
+      if (!fold) return false;
       if (isOpen(fold)) continue;
       folds.unshift(fold);
       // A fold that is drawn at this moment does not hear a click yet.
@@ -148,14 +158,15 @@ export default (element, props, watch) => {
       }
     }
     const found = await arrived(place.id, until, token);
-    if (!found) return;
+    if (!found) return false;
     found.scrollIntoView({block: focus ? 'center' : 'nearest'});
-    if (!focus) return;
+    if (!focus) return true;
     const control = found.matches('button, input')
       ? found
       : found.querySelector('input, textarea, select, button, [tabindex]');
     if (!control) found.tabIndex = -1;
     (control || found).focus();
+    return true;
   };
 
   // The controls are set by gradio's own event of #path-apply, so the page and the lab agree.
@@ -164,6 +175,7 @@ export default (element, props, watch) => {
     waiting = {};
     at = action.go ?? at;
     isShown = Boolean(action.shows);
+    isOwn = false;
     document.querySelector('#path-apply').click();
   };
   const apply = ([kept, ...values]) => {
@@ -172,8 +184,13 @@ export default (element, props, watch) => {
     // What was changed by hand since stays.
     shown.forEach(({before, set}, index) => {
       if (same(values[index], set)) now[index] = before;
+      else isOwn = true;
     });
     shown = new Map();
+    if (pending.undoes) {
+      announce(isOwn ? 'Put back, except what you changed yourself.' : 'Put back.');
+      tell();
+    }
     folds.filter(isOpen).forEach(toggle);
     folds = [];
     if (pending.shows) {
@@ -207,6 +224,8 @@ export default (element, props, watch) => {
     for (const each of wide || !results ? [...controls.reverse(), ...results_.reverse()] : results_.slice(0, 1)) {
       await reach(each);
     }
+    // On a phone the panel shows a few lines: the next thing to read is what to do.
+    if (!wide) panel.scrollTop = find('.task').offsetTop - panel.clientHeight / 4;
   };
   let looking;
   const look = () => {
@@ -229,14 +248,13 @@ export default (element, props, watch) => {
     act({closes: true});
     opener.focus();
   };
+  find('.of').addEventListener('change', event => go(event.target.selectedIndex));
   find('.backward').addEventListener('click', () => go(at - 1));
   find('.forward').addEventListener('click', () => go(at + 1));
   find('.close').addEventListener('click', close);
   find('.demo').addEventListener('click', () => {
-    const wasShown = isShown;
-    act({shows: !wasShown});
+    act({shows: !isShown, undoes: isShown});
     tell();
-    if (wasShown) announce('Put back.');
     look();
   });
   panel.addEventListener('keydown', event => {

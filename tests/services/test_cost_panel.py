@@ -1,6 +1,7 @@
 """The cost text beside Start and the presets, through the page's handlers: values in, updates out."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from labs import cache_for, opened
@@ -13,6 +14,13 @@ from instruct_tune.ui.device_choice import DeviceChoice
 from instruct_tune.ui.form import OWN_PROMPTS, Form
 from instruct_tune.ui.train.cost import CostPanel
 from instruct_tune.ui.train.presets import PresetPanel
+
+WINDOW, OTHER_WINDOW = SimpleNamespace(session_hash="one"), SimpleNamespace(session_hash="other")
+
+
+def nothing_said(updates):
+    """Whether no component gets a value."""
+    return all(set(update) == {"__type__"} for update in updates.values())
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +60,44 @@ def shows(form, preset, **changed):
 def test_nothing_is_computed_for_who_never_opened_the_tab(page, lab, monkeypatch):
     form, cost, _ = page
     monkeypatch.setattr(lab.estimates, "cost", lambda *args, **kwargs: pytest.fail("it was computed"))
-    assert list(cost.tell(shows(form, "smoke") | {cost.watched: False})) == []
+    values = shows(form, "smoke") | {cost.watched: False}
+    assert nothing_said(cost.tell(values, WINDOW))
+    assert nothing_said(cost.measure(values, WINDOW))
 
 
 def test_counts_come_first_and_times_follow_once(page):
     form, cost, _ = page
-    steps = list(cost.tell(shows(form, "smoke") | {cost.watched: True}))
+    values = shows(form, "smoke") | {cost.watched: True}
+    steps = [cost.tell(values, WINDOW), cost.measure(values, WINDOW)]
     assert [("about" in step[cost.line]) for step in steps] == [False, True]
     assert all(step[cost.line].startswith("**4 steps**") for step in steps)
-    assert len(list(cost.tell(shows(form, "smoke") | {cost.watched: True}))) == 1, "it is remembered"
+    assert "about" in cost.tell(values, WINDOW)[cost.line], "it is remembered"
+    assert nothing_said(cost.measure(values, WINDOW))
+
+
+def test_what_was_measured_for_earlier_settings_is_not_shown(page, lab, monkeypatch):
+    form, cost, _ = page
+    first, second, other = (shows(form, "smoke", lora__r=r) | {cost.watched: True} for r in (3, 5, 7))
+    measured = lab.estimates.cost
+
+    def slow(user, config, measure=True, **kwargs):
+        if measure and config["lora"]["r"] == 3:
+            cost.tell(second, WINDOW)
+        return measured(user, config, measure=measure, **kwargs)
+
+    monkeypatch.setattr(lab.estimates, "cost", slow)
+    cost.tell(first, WINDOW)
+    assert nothing_said(cost.measure(first, WINDOW)), "the form was changed while it was measured"
+    assert nothing_said(cost.measure(other, WINDOW)), "the form was changed before it was measured"
+    # Another window's form is another one.
+    cost.tell(other, OTHER_WINDOW)
+    assert "about" in cost.measure(second, WINDOW)[cost.line]
 
 
 def test_a_wrong_setting_is_shown_in_the_line(page):
     form, cost, _ = page
     wrong = shows(form, "smoke", train__num_train_epochs=0) | {cost.watched: True}
-    (update,) = cost.tell(wrong)
+    update = cost.tell(wrong, WINDOW)
     # In the words of the form, whose labels are those of this page.
     assert "must be above 0 and at most 1000, not 0" in update[cost.line]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections import OrderedDict
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,9 @@ from ..form import Form
 from ..number_box import NumberBox
 from .text import cost_details, cost_sentence, cost_warnings
 
+_MOST_WINDOWS = 1000
+"""Windows whose newest settings are remembered; one that falls out shows no measured time until its next change."""
+
 
 class CostPanel:
     """A line that is updated with the controls, warnings under it, and two folds."""
@@ -30,6 +34,8 @@ class CostPanel:
         self.warnings = gr.Markdown("", elem_id="train-cost-warnings")
         # Nothing is computed for people who only view other tabs.
         self.watched = gr.State(False)
+        self._newest: OrderedDict[str | None, str] = OrderedDict()
+        """The settings that each window's line is about: what was measured for earlier ones is not shown."""
 
     def folds(self) -> None:
         """Add the folds with the detailed cost and "fit it into a time", side by side where the width allows."""
@@ -48,10 +54,10 @@ class CostPanel:
     def follow(self, tab: gr.Tab, at_rest: gr.Checkbox) -> None:
         """Connect the events, once the form is complete. ``at_rest``: whether the lab is idle and can measure."""
         shown = [self.line, self.warnings, self.details]
-        tab.select(lambda: True, None, self.watched, queue=False, **QUIET).then(
+        opened = tab.select(lambda: True, None, self.watched, queue=False, **QUIET).then(
             self.tell, self._inputs, shown, concurrency_limit=4, concurrency_id="cost", **QUIET
         )
-        gr.on(
+        changed = gr.on(
             [control.change for control in (*self.form.controls, at_rest, self.device.control)],
             self.tell,
             self._inputs,
@@ -60,6 +66,17 @@ class CostPanel:
             concurrency_id="cost",
             **QUIET,
         )
+        # An event of its own: measuring may wait behind a run, and must not hold up the count of the next change.
+        for counted in (opened, changed):
+            counted.success(
+                self.measure,
+                self._inputs,
+                shown,
+                trigger_mode="multiple",
+                concurrency_limit=4,
+                concurrency_id="cost-measure",
+                **QUIET,
+            )
         self.fit.click(
             user_errors(self.choose_rows),
             self.form.controls | {self.minutes},
@@ -71,24 +88,48 @@ class CostPanel:
     def _inputs(self) -> set[Any]:
         return self.form.controls | {self.watched, self.device.control}
 
-    def tell(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
-        """Yield what can be counted; then, if nothing was measured yet, measure time and memory and yield them too."""
+    def tell(self, values: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
+        """What can be counted of the form's settings, and what was measured before."""
         if not values[self.watched]:
-            return
+            return {self.line: gr.skip()}
         try:
-            config, user = self.form.read(values), viewer(self.access)
-            lent = self.device.lends_gpus and values[self.device.control] == GPU
-            cost = self.estimates.cost(user, config, measure=False, lent=lent)
-            yield self._shown(cost)
-            if (
-                not lent
-                and cost["seconds"] is None
-                and cost["tokens"] is not None
-                and not self.training.busy_with(user)
-            ):
-                yield self._shown(self.estimates.cost(user, config))
+            cost, key = self._counted(values)
         except LabError as error:
-            yield {self.line: f"⚠ {error_sentence(error)}", self.warnings: "", self.details: ""}
+            self._remember(request.session_hash, "")
+            return {self.line: f"⚠ {error_sentence(error)}", self.warnings: "", self.details: ""}
+        self._remember(request.session_hash, key)
+        return self._shown(cost)
+
+    def measure(self, values: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
+        """Time and memory, measured if they are not known; nothing if the form has changed since it was counted."""
+        unchanged = {self.line: gr.skip()}
+        if not values[self.watched]:
+            return unchanged
+        window, user = request.session_hash, viewer(self.access)
+        try:
+            cost, key = self._counted(values)
+            is_known = cost["seconds"] is not None or cost["tokens"] is None
+            if is_known or self._lends(values) or self.training.busy_with(user) or self._newest.get(window) != key:
+                return unchanged
+            measured = self.estimates.cost(user, self.form.read(values))
+        except LabError as error:
+            return {self.line: f"⚠ {error_sentence(error)}", self.warnings: "", self.details: ""}
+        return self._shown(measured) if self._newest.get(window) == key else unchanged
+
+    def _counted(self, values: dict[Any, Any]) -> tuple[dict[str, Any], str]:
+        """The cost without measuring, and the settings that it is of. Raises LabError."""
+        config, lent = self.form.read(values), self._lends(values)
+        cost = self.estimates.cost(viewer(self.access), config, measure=False, lent=lent)
+        return cost, json.dumps([config, lent])
+
+    def _lends(self, values: dict[Any, Any]) -> bool:
+        return self.device.lends_gpus and values[self.device.control] == GPU
+
+    def _remember(self, window: str | None, key: str) -> None:
+        self._newest[window] = key
+        self._newest.move_to_end(window)
+        if len(self._newest) > _MOST_WINDOWS:
+            self._newest.popitem(last=False)
 
     def _shown(self, cost: dict[str, Any]) -> dict[Any, Any]:
         return {self.line: cost_sentence(cost), self.warnings: cost_warnings(cost), self.details: cost_details(cost)}

@@ -71,7 +71,7 @@ def to_remove(repo: str, present: Collection[str], pushed: Collection[str], repl
     if others and not others >= MARKS and not replace:
         raise HubError(
             f"{repo} is on the Hub already and holds other things than a run of this lab: choose another name, or say "
-            "that the run replaces them (--replace); the repository's history keeps them."
+            "that the run replaces them (--replace, or the tick on the page); the repository's history keeps them."
         )
     removed = others if replace else others & OWN_FILES
     return sorted(removed - set(pushed))

@@ -124,9 +124,15 @@ def test_a_base_model_that_is_gone_or_unknown_is_a_sentence(lab, run_id, edited,
     assert list(tmp_path.iterdir()) == []
 
 
+def no_page(*args):
+    pytest.fail("only a GGUF was asked for")
+
+
 def test_the_page_hands_it_out_or_says_why_not(lab, run_id, edited, tmp_path):
     with gr.Blocks():
-        files = RunFiles(configs=lab.configs, runs=lab.runs, transfers=lab.transfers, access=lab.access)
+        files = RunFiles(
+            configs=lab.configs, runs=lab.runs, transfers=lab.transfers, access=lab.access, write_page=no_page
+        )
     with zipfile.ZipFile(files._gguf(run_id)) as archive:
         assert archive.namelist() == ["adapter.gguf", "Modelfile", "HOW_TO.md"]
     edited(model=str(tmp_path / "gone"))

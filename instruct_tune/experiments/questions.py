@@ -176,7 +176,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         arm="leaked",
         arms=(BASELINE, "leaked"),
         because={
-            LOWER: "The model was trained on these 20 answers, so it says little about rows that it has not seen.",
+            LOWER: "The model was trained on these 20 answers, so their loss says little about other rows.",
         },
         try_it="Data, Report: does your dataset have near copies across the split? A checkbox removes them.",
     ),

@@ -32,7 +32,8 @@ class FilterForm:
         with gr.Row():
             self._controls = self._make()
         for name, control in self._controls.items():
-            control.visible = name in parameters(STEPS[FIRST])
+            # Which tokenizer matters only once tokens are counted.
+            control.visible = name in parameters(STEPS[FIRST]) and name != "tokenizer"
 
     def _make(self) -> dict[str, gr.components.Component]:
         few: dict[str, Any] = {"min_width": 180}
@@ -100,12 +101,18 @@ class FilterForm:
         return [self.kind, *self._controls.values()]
 
     def wire(self) -> None:
-        """Connect the kind dropdown: it shows the controls of the chosen kind."""
-        self.kind.input(self._show, self.kind, self.outputs, trigger_mode="always_last", **QUIET)
+        """Connect what decides which controls are visible: the kind, and whether tokens are counted."""
+        unit, tokenizer = self._controls["unit"], self._controls["tokenizer"]
+        self.kind.input(self._show, [self.kind, unit], self.outputs, trigger_mode="always_last", **QUIET)
+        unit.input(lambda unit: gr.update(visible=unit == "tokens"), unit, tokenizer, **QUIET)
 
-    def _show(self, kind: str) -> dict[Any, Any]:
+    def _show(self, kind: str, unit: str) -> dict[Any, Any]:
         fields = parameters(STEPS[kind])
-        shown = {control: gr.update(visible=name in fields) for name, control in self._controls.items()}
+        hidden = () if unit == "tokens" else ("tokenizer",)
+        shown = {
+            control: gr.update(visible=name in fields and name not in hidden)
+            for name, control in self._controls.items()
+        }
         return {self.kind: gr.Dropdown(info=KINDS[kind][1]), **shown}
 
     def read(self, values: Mapping[Any, Any], model: str) -> Filter:
@@ -127,9 +134,12 @@ class FilterForm:
         fields = dataclasses.asdict(step)
         shown: dict[Any, Any] = {}
         for name, control in self._controls.items():
-            if name in fields:
-                value = "\n".join(fields[name]) if name == "rows" else fields[name]
-                shown[control] = gr.update(visible=True, value="" if name == "tokenizer" and value is None else value)
+            if name == "tokenizer" and name in fields:
+                shown[control] = gr.update(visible=fields["unit"] == "tokens", value=fields[name] or "")
+            elif name in fields:
+                shown[control] = gr.update(
+                    visible=True, value="\n".join(fields[name]) if name == "rows" else fields[name]
+                )
             else:
                 shown[control] = gr.update(visible=False)
         return {self.kind: gr.Dropdown(value=step.step, info=KINDS[step.step][1]), **shown}

@@ -1,12 +1,18 @@
-"""Profile of a training step: time by kind of operator, and the speed of its largest matrix products."""
+"""Profile of a training step: time by kind of operator, and the speed of its largest matrix products.
+
+An operator is known by its name and the shapes of its inputs, not by the kernel that a processor runs for it: frozen
+layers multiply by oneDNN on one processor and by MKL on another, as do LoRA's matrices, of which one side is the rank.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
+
+from instruct_tune.config.run_config import LoraSettings
 
 from .measure import Row, Spread
 from .ours import lab_trains
@@ -14,36 +20,47 @@ from .peak import training_operations
 from .workload import Workload
 
 BATCH = 8
-KINDS = {
-    "attention": ("scaled_dot_product",),
-    "products of frozen layers": ("_linear_pointwise", "aten::addmm", "aten::linear"),
-    "LoRA's narrow products": ("aten::mm", "aten::bmm", "aten::matmul"),
-    "the loss": ("log_softmax", "nll_loss", "cross_entropy"),
-}
-"""Kind → substrings of operator names; the first match counts, the rest is elementwise and bookkeeping."""
+FROZEN = "products of frozen layers"
+LORA = "LoRA's narrow products"
 REST = "norms, rotary, activations, dropout, copies"
+NAMED = {"attention": ("scaled_dot_product",), "the loss": ("log_softmax", "nll_loss", "cross_entropy")}
+"""Kind → substrings of operator names."""
+PRODUCTS = (
+    "aten::mm",
+    "aten::addmm",
+    "aten::bmm",
+    "aten::baddbmm",
+    "aten::matmul",
+    "aten::linear",
+    "_linear_pointwise",
+)
 
 
 def profile(work: Workload) -> Iterator[Row]:
     """Shares of an epoch's operator time at batch 8 on a CPU, and the frozen products' share of the peak"""
-    rows, base = [ids for _, ids in work.training], work.subject.loaded.base
-    lab_trains(work.subject, rows, BATCH)
-    with profiler(activities=[ProfilerActivity.CPU]) as profiled:
-        lab_trains(work.subject, rows, BATCH)
+    rows, base, lora = [ids for _, ids in work.training], work.subject.loaded.base, LoraSettings()
+    lab_trains(work.subject, rows, BATCH, lora)
+    with profiler(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
+        lab_trains(work.subject, rows, BATCH, lora)
     seconds: Counter[str] = Counter()
-    for operator in profiled.key_averages():
-        seconds[kind_of(operator.key)] += operator.self_cpu_time_total / 1e6
+    for operator in profiled.key_averages(group_by_input_shape=True):
+        seconds[kind_of(operator.key, operator.input_shapes, lora.r)] += operator.self_cpu_time_total / 1e6
     whole = sum(seconds.values())
     for kind, kind_seconds in seconds.most_common():
         share = 100 * kind_seconds / whole
         yield Row(f"of a step's time: {kind}", Spread.of([share]), unit="%", details={"seconds": kind_seconds})
     if work.subject.device.type == "cpu":
         tokens, supervised = sum(len(row.input_ids) for row in rows), sum(row.supervised for row in rows)
-        speed = training_operations(base, tokens, supervised) / seconds["products of frozen layers"]
+        speed = training_operations(base, tokens, supervised) / seconds[FROZEN]
         share = 100 * speed / work.peak
         yield Row("those products alone, share of the matrix-multiply peak", Spread.of([share]), unit="%")
 
 
-def kind_of(operator: str) -> str:
-    """The part of a step that an operator of the profile belongs to."""
-    return next((kind for kind, names in KINDS.items() if any(name in operator for name in names)), REST)
+def kind_of(operator: str, shapes: Sequence[Sequence[int]], rank: int) -> str:
+    """The part of a step that an operator of the profile belongs to. ``shapes``: of its inputs."""
+    if named := next((kind for kind, names in NAMED.items() if any(name in operator for name in names)), None):
+        return named
+    if not any(name in operator for name in PRODUCTS):
+        return REST
+    # A product of a pass with rank-many tokens would count as LoRA's: no pass is that short.
+    return LORA if any(rank in shape[-2:] for shape in shapes) else FROZEN

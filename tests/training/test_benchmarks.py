@@ -228,18 +228,23 @@ def test_the_peak_is_what_a_product_reaches():
 
 
 @pytest.mark.parametrize(
-    ("operator", "kind"),
+    ("operator", "shapes", "kind"),
     [
-        ("mkldnn::_linear_pointwise", "products of frozen layers"),
-        ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "attention"),
-        ("aten::mm", "LoRA's narrow products"),
-        ("aten::_log_softmax", "the loss"),
-        ("aten::silu", profile.REST),
-        ("aten::mul", profile.REST),
+        ("mkldnn::_linear_pointwise", [[1, 503, 576], [1536, 576], [], []], profile.FROZEN),
+        ("aten::mm", [[503, 576], [576, 1536]], profile.FROZEN),
+        ("aten::mm", [[148, 49152], [49152, 576]], profile.FROZEN),
+        ("aten::addmm", [[768], [503, 768], [768, 2304], [], []], profile.FROZEN),
+        ("mkldnn::_linear_pointwise", [[1, 503, 576], [16, 576], [], []], profile.LORA),
+        ("aten::mm", [[503, 576], [576, 16]], profile.LORA),
+        ("aten::mm", [[16, 503], [503, 576]], profile.LORA),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", [[1, 9, 16, 64]], "attention"),
+        ("aten::_log_softmax", [[148, 49152], [], []], "the loss"),
+        ("aten::silu", [[1, 503, 1536]], profile.REST),
+        ("aten::mul", [[1, 503, 16], []], profile.REST),
     ],
 )
-def test_an_operator_is_part_of_what_its_name_says(operator, kind):
-    assert profile.kind_of(operator) == kind
+def test_an_operator_is_known_by_its_name_and_its_shapes(operator, shapes, kind):
+    assert profile.kind_of(operator, shapes, rank=16) == kind
 
 
 def test_the_parts_of_a_step_are_all_of_it(work):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from labs import PATIENCE, opened, smoke
 from instruct_tune.config.viewer import ANONYMOUS, HOST, Viewer, known_by
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError, ModelError, NotFoundError, NotYoursError, SettingsError
+from instruct_tune.pretrained.hub_token import HubToken
 from instruct_tune.services.access import Access
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
@@ -171,6 +173,11 @@ def everything_about(lab, run_id):
         lambda viewer: lab.transfers.export_merged(viewer, run_id, lab.data_dir / "out.zip"),
         lambda viewer: lab.transfers.export_gguf(viewer, run_id, lab.data_dir / "out.zip"),
         lambda viewer: lab.scripts.of_run(viewer, run_id, "py"),
+        lambda viewer: lab.run_pages.contents(viewer, run_id),
+        lambda viewer: lab.push.notices(viewer, run_id),
+        lambda viewer: lab.push.start(viewer, run_id, "bob/taken", HubToken("hf_of_bob")),
+        lambda viewer: lab.runs.may_publish_rows(viewer, run_id),
+        lambda viewer: lab.inference.beside_copy(viewer, run_id, lab.data_dir, [("Hi", "")], threading.Event()),
         lambda viewer: lab.transfers.plot_losses(viewer, run_id, lab.data_dir / "x.png"),
         lambda viewer: lab.transfers.plot_scores(viewer, run_id, lab.data_dir / "x.png"),
         lambda viewer: lab.runs.rename(viewer, run_id, "x"), lambda viewer: lab.training.resume(viewer, run_id),
@@ -218,10 +225,11 @@ def test_every_lab_method_about_a_run_is_in_the_list_above(lab, private):
     }
     source = inspect.getsource(everything_about)
     listed = {name for name in methods if f"lab.{name}(" in source}
-    # Some do not raise or are called through the others; ``is_shared``, ``stop`` and ``restore`` have their own tests.
+    # Some do not raise or are called through the others; ``is_shared``, ``stop`` and ``restore`` have their own tests,
+    # and so has whose pushes one sees.
     assert methods - listed == {
         "runs.is_visible", "answerers.get", "runs.get_to_change", "runs.is_shared", "evaluations.stop", "runs.restore",
-        "runs.status",
+        "runs.status", "push.of", "push.stop",
     }  # fmt: skip
 
 

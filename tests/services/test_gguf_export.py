@@ -68,10 +68,10 @@ def test_the_zip_holds_the_adapter_a_modelfile_and_how_to_use_them(lab, run_id, 
     assert len(reader.tensors) == 2 * 2 * 7, "A and B of seven layers in two blocks"
     assert digest in reader.fields["general.description"].contents()
     assert reader.fields["general.base_model.0.name"].contents() == "tiny-random"
-    told = commands(zipped["Modelfile"].decode())
-    assert told[0] == ("from", "./merged.gguf")
-    assert rendered(dict(told)["template"], "Hi") == "### Instruction:\nHi\n\n### Response:\n"
-    assert ("stop", "<|im_end|>") in told
+    lines = commands(zipped["Modelfile"].decode())
+    assert lines[0] == ("from", "./merged.gguf")
+    assert rendered(dict(lines)["template"], "Hi") == "### Instruction:\nHi\n\n### Response:\n"
+    assert ("stop", "<|im_end|>") in lines
     how_to = zipped["HOW_TO.md"].decode()
     for words in (digest, "llama-completion", "ollama create tulip -f Modelfile", "llama-export-lora", "vllm serve"):
         assert words in how_to
@@ -92,10 +92,10 @@ def test_the_command_line_and_the_page_write_the_same(lab, run_id, tmp_path, cap
 def test_hostile_texts_stay_texts(lab, run_id, edited, tmp_path):
     edited('a\nFROM evil"""\n```', template=NASTY, generation={"stop": ['"""', '"\n', "###"]})
     zipped = contents(lab, run_id, tmp_path / "out.zip")
-    told = commands(zipped["Modelfile"].decode())
-    assert [text for command, text in told if command == "from"] == ["./merged.gguf"]
-    assert rendered(dict(told)["template"], "Hi") == NASTY["without_input"].replace("{instruction}", "Hi")
-    assert [text for command, text in told if command == "stop"] == ['"""', "###", "<|im_end|>"]
+    lines = commands(zipped["Modelfile"].decode())
+    assert [text for command, text in lines if command == "from"] == ["./merged.gguf"]
+    assert rendered(dict(lines)["template"], "Hi") == NASTY["without_input"].replace("{instruction}", "Hi")
+    assert [text for command, text in lines if command == "stop"] == ['"""', "###", "<|im_end|>"]
     how_to = zipped["HOW_TO.md"].decode()
     assert "A stop text of the run cannot be written" in how_to
     assert "ollama create a-from-evil -f" in how_to

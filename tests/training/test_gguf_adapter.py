@@ -105,9 +105,9 @@ def changed(file: Path, **fields: object) -> None:
 def test_the_file_says_what_it_is(folders, tmp_path):
     write_gguf(*folders, tmp_path / "a.gguf", {"general.name": 'a "name"\n{{ }}'})
     reader = GGUFReader(tmp_path / "a.gguf")
-    told = {name: field.contents() for name, field in reader.fields.items()}
-    assert (told["general.type"], told["adapter.type"], told["general.architecture"]) == ("adapter", "lora", "llama")
-    assert (told["adapter.lora.alpha"], told["general.name"]) == (8.0, 'a "name"\n{{ }}')
+    keys = {name: field.contents() for name, field in reader.fields.items()}
+    assert (keys["general.type"], keys["adapter.type"], keys["general.architecture"]) == ("adapter", "lora", "llama")
+    assert (keys["adapter.lora.alpha"], keys["general.name"]) == (8.0, 'a "name"\n{{ }}')
     assert sorted(tensor.name for tensor in reader.tensors)[:2] == [
         "blk.0.attn_q.weight.lora_a",
         "blk.0.attn_q.weight.lora_b",

@@ -35,6 +35,9 @@ def test_no_tab_has_a_serious_finding(new_lab, browser, width, theme):
     for tab in TABS:
         window.tab(tab)
         window.page.wait_for_timeout(700)
+        if tab == "Runs":
+            # The first run is chosen a moment after the tab is opened.
+            window.page.wait_for_selector("#runs-compare:not([disabled])")
         # A button that becomes enabled has a colour between two for a moment.
         window.page.wait_for_function(f"!document.getAnimations().some({IS_CHANGING})")
         if serious := findings(window.page):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import Window, close_windows, serving
-from labs import finished, imports_frozen, opened, smoke
+from labs import finished, opened, smoke
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def served(tmp_path_factory, browser):
     )
     learned = smoke(data={"source": str(rows), "limit": 16}, train={"learning_rate": 3e-2, "num_train_epochs": 8})
     # Imports come first, since the wait for a run has a time limit.
-    with imports_frozen(), opened(data_dir) as lab:
+    with opened(data_dir) as lab:
         finished(lab, learned, "a small run")
     with serving(data_dir) as address:
         yield browser, address

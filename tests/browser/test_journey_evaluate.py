@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import Window, close_windows, serving
-from labs import finished, imports_frozen, opened, smoke
+from labs import finished, opened, smoke
 
 from instruct_tune.config.viewer import HOST
 
@@ -21,7 +21,7 @@ def served(tmp_path_factory, browser):
     """A lab with one run that was evaluated twice, on 30 and on 4 rows."""
     data_dir = tmp_path_factory.mktemp("evaluate") / "data"
     # Imports come first, since the wait for a run has a time limit.
-    with imports_frozen(), opened(data_dir) as lab:
+    with opened(data_dir) as lab:
         run_id = finished(lab, smoke(), "measured")
         for limit in (30, 4):
             list(lab.evaluations.stream(HOST, run_id, limit))

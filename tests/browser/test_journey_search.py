@@ -6,7 +6,7 @@ import json
 
 import pytest
 from browser import Window, close_windows, serving
-from labs import finished, imports_frozen, opened, smoke
+from labs import finished, opened, smoke
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def served(tmp_path_factory, browser):
     answers = [{"instruction": f"Say it {n} times", "input": "", "output": MARKUP} for n in range(40)]
     rows.write_text(json.dumps(answers))
     learned = smoke(data={"source": str(rows), "limit": 16}, train={"learning_rate": 3e-2, "num_train_epochs": 8})
-    with imports_frozen(), opened(folder / "data") as lab:
+    with opened(folder / "data") as lab:
         finished(lab, learned, "says markup")
     with serving(folder / "data") as address:
         yield browser, address

@@ -17,7 +17,7 @@ from test_cli_process import LONG, SLOW_ANSWERS, ended, silent_hub, start, stop_
 from instruct_tune.cli.commands import main
 from instruct_tune.store.run_store import RunStore
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from instruct_tune.errors import LabError
 from instruct_tune.pretrained.locate import locate
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_ten_times_in_a_row(quiet_lab, others):

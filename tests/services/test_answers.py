@@ -10,7 +10,7 @@ from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, undisturbed
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, DataError, LabError, ModelError, NotFoundError, SettingsError
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_both_answers_grow_and_the_last_says_done(kept):

@@ -15,7 +15,7 @@ from labs import PATIENCE, finished, opened, smoke
 from instruct_tune.config.viewer import HOST
 from instruct_tune.store import archive as module
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 @pytest.fixture

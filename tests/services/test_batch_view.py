@@ -17,7 +17,7 @@ from instruct_tune.tokenization.encode import IGNORE, tokenize_examples
 from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.training import trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TOKENIZER = byte_tokenizer()
 TEXTS = ["one", "twenty-two", "three hundred", "4"]

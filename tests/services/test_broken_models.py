@@ -17,7 +17,7 @@ from instruct_tune.models.base_model import load_model
 from instruct_tune.pretrained.context_length import context_of
 from instruct_tune.pretrained.locate import locate
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 9\n"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer_config.json", "model.safetensors"

@@ -31,7 +31,7 @@ from instruct_tune.services.training import Training
 from instruct_tune.store.lock import DataLock
 from instruct_tune.store.run_store import RunStore
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # data

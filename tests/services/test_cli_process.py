@@ -16,7 +16,7 @@ from labs import PATIENCE, Pace, press_ctrl_c
 from instruct_tune.cli.commands import main
 from instruct_tune.store.run_store import RunStore
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_process_ends_with_the_status_and_says_one_line(tmp_path):

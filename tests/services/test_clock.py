@@ -11,7 +11,7 @@ from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.store import clock
 from instruct_tune.store.clock import Clock
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 ANN = known_by("ann's own long secret")
 DAY = 24 * 3600.0
 YEARS = 3000 * DAY

@@ -16,7 +16,7 @@ from instruct_tune.runs.examples import put_recorded
 from instruct_tune.services import inference
 from instruct_tune.services.answerers import read_answerers
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 QUESTION = ("Say hi", "", {"max_new_tokens": 12})
 LOUD = {"learning_rate": 0.3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
 

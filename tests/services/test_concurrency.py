@@ -13,7 +13,7 @@ from instruct_tune.errors import BusyError
 from instruct_tune.services.job_queue import Job
 from instruct_tune.services.training_job import TrainingJob
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 ROW = Example("Say hello.", "", "Hello.")
 # Ten steps with dropout, accumulation, and evaluations and probes between.
 TEN_STEPS = smoke(

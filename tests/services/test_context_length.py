@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from labs import finished, imports_frozen, opened, smoke, write_rows
+from labs import finished, opened, smoke, write_rows
 
 from instruct_tune.config.run_config import RunConfig, TrainSettings
 from instruct_tune.config.viewer import HOST
@@ -20,7 +20,7 @@ LONG_ROW = 3
 
 @pytest.fixture
 def lab(tmp_path, tiny_cache):
-    with imports_frozen(), opened(tmp_path / "data") as lab:
+    with opened(tmp_path / "data") as lab:
         yield lab
 
 

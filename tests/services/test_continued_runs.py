@@ -10,7 +10,7 @@ from instruct_tune.config.viewer import HOST, Viewer
 from instruct_tune.errors import BusyError, LabError, ModelError, NotFoundError, SettingsError
 from instruct_tune.runs import continuation
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 FURTHER = {"train": {"num_train_epochs": 2, "learning_rate": 3e-3, "seed": 7}}
 
 

@@ -13,7 +13,7 @@ from instruct_tune.errors import DataError, HubError, SettingsError
 from instruct_tune.services.job_queue import Job
 from instruct_tune.ui.layout.status_bar import StatusBar, words
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 @pytest.fixture

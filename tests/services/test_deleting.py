@@ -8,7 +8,7 @@ from labs import PATIENCE, TWELVE_STEPS, curve, finished, opened, undisturbed
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, NotFoundError
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_a_deleted_run_is_gone(lab, tmp_path):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from labs import finished, imports_frozen, opened, smoke
+from labs import finished, opened, smoke
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
@@ -208,7 +208,7 @@ def test_each_finding_is_shaded_on_the_plot_and_described_below_it():
 
 
 def test_a_run_of_the_lab_tells_its_findings_and_what_they_rest_on(tmp_path):
-    with imports_frozen(), opened(tmp_path / "data") as lab:
+    with opened(tmp_path / "data") as lab:
         run_id = finished(lab, smoke(train={"max_length": 400, "learning_rate": 1e-9}))
         facts = lab.runs.details(HOST, run_id)["facts"]
         assert 0 < facts["adapter_norm"] < 1e-3

@@ -21,7 +21,7 @@ from instruct_tune.models import lora
 from instruct_tune.store.lock import DataLock
 from instruct_tune.store.run_store import RunStore
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 SHORT = smoke(train={"probes": 0, "eval_strategy": "no", "save_minutes": None})
 
 

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, Pace, cache_for, finished, opened, smoke
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
@@ -22,7 +22,7 @@ EVEN = Speed(
 
 @pytest.fixture(autouse=True, scope="module")
 def cached(tmp_path_factory, one_thread):
-    with pytest.MonkeyPatch.context() as patch, imports_frozen():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
         yield
 

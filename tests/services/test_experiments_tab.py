@@ -16,7 +16,7 @@ from instruct_tune.ui.experiments import tab as tab_module
 from instruct_tune.ui.experiments.tab import ExperimentsTab
 from instruct_tune.ui.form import Form, shown_value
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 RATE, TEMPLATE = EXPERIMENTS["rate-high"], EXPERIMENTS["template"]
 
 

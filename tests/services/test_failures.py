@@ -10,7 +10,7 @@ from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import SettingsError
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def poisoned_model(folder):

@@ -23,7 +23,7 @@ from instruct_tune.inspection.token_view import Role
 from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.ui import first_preset
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 MINUTE = PRESETS["minute"]
 
 

@@ -18,7 +18,7 @@ from instruct_tune.ui.format.tab import RECORDED, UNFINISHED, FormatTab
 from instruct_tune.ui.format.text import token_sentence
 from instruct_tune.ui.format.token_grid import grid_value
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 MINUTE = PRESETS["minute"].to_dict()
 OTHERS = ("model", "data.source", "data.filters", "data.limit", *(f"train.{name}" for name in _SETTINGS))
 

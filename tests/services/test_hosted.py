@@ -9,7 +9,7 @@ from labs import finished, opened, smoke, write_rows
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, ModelError
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from labs import finished, imports_frozen, opened, smoke
+from labs import finished, opened, smoke
 from safetensors.numpy import save
 
 from instruct_tune.cli.commands import main
@@ -34,7 +34,7 @@ def zipped(path, weights=None, folder="", **files):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    with imports_frozen(), opened(tmp_path_factory.mktemp("incoming") / "data", local_paths=True) as lab:
+    with opened(tmp_path_factory.mktemp("incoming") / "data", local_paths=True) as lab:
         yield lab
 
 

@@ -17,7 +17,7 @@ from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.training import trainer
 from instruct_tune.training.checkpoints import checkpoints
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_a_run_is_accepted_at_once_and_ends_with_an_adapter(lab, tmp_path):

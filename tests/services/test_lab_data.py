@@ -13,7 +13,7 @@ from labs import PATIENCE, opened, smoke, write_rows
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, HubError, ModelError, SettingsError
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_data_tells_counts_that_add_up(lab):

@@ -15,7 +15,7 @@ from instruct_tune.errors import BusyError, DataError, LabError, SettingsError, 
 from instruct_tune.generation import generate
 from instruct_tune.models.decoding_support import DecodingSupport
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_an_evaluation_tells_its_progress_and_then_its_numbers(lab):

@@ -16,7 +16,7 @@ from instruct_tune.errors import LabError
 from instruct_tune.pretrained.locate import locate
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 EIGHT_STEPS = smoke(
     lora={"lora_dropout": 0.1},
     train={"num_train_epochs": 4, "per_device_train_batch_size": 8, "probes": 2, "eval_strategy": "steps",

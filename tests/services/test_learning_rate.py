@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from labs import finished, imports_frozen, opened, smoke
+from labs import finished, opened, smoke
 from tiny_lab import RUN, light, some_data, tiny_with  # noqa: F401
 from transformers import get_scheduler
 
@@ -175,7 +175,7 @@ def test_one_step_of_warm_up_ends_in_its_own_sentence(tmp_path):
 
 
 def test_the_cost_line_warns_and_the_run_finds_what_was_warned_of(tmp_path):
-    with imports_frozen(), opened(tmp_path / "data") as lab:
+    with opened(tmp_path / "data") as lab:
         long = smoke(train={"warmup_steps": 1000, "learning_rate": 0.01})
         (warning,) = lab.estimates.cost(HOST, long, measure=False)["warnings"]
         assert "Warm-up takes 1,000 steps and the run has 4: the learning rate never gets above 3e-05" in warning

@@ -38,7 +38,7 @@ def test_the_words_follow_the_numbers():
     assert panel.causes(scores) != panel.causes(measured())
 
 
-@pytest.mark.usefixtures("one_thread", "quicker")
+@pytest.mark.usefixtures("one_thread")
 def test_the_script_measures_once_and_writes_numbers_only(lab):
     plan = {"lesson_call": (2, {}), "room": (2, {"max_new_tokens": 4, "max_length": None})}
     result = why_04.measure(lab, smoke(), plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from labs import PATIENCE, cache_for, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, cache_for, finished, opened, smoke
 from tiny_lab import NO_DROPOUT, RUN, light, tiny, tiny_with  # noqa: F401
 
 from instruct_tune.compute.training_work import TrainingWork
@@ -23,8 +23,7 @@ ROWS = [Example("One", "", "aaa"), Example("Two, please", "", "aaa")]
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    with imports_frozen():
-        yield cache_for(tmp_path_factory)
+    return cache_for(tmp_path_factory)
 
 
 @pytest.fixture

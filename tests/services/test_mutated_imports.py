@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from labs import PATIENCE, imports_frozen, opened, smoke
+from labs import PATIENCE, opened, smoke
 from mutations import (
     CONFIG,
     FACTS,
@@ -44,7 +44,7 @@ MUTATIONS = int(os.environ.get("LAB_MUTATIONS", 200))
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    with imports_frozen(), opened(tmp_path_factory.mktemp("mutated") / "data", local_paths=True) as lab:
+    with opened(tmp_path_factory.mktemp("mutated") / "data", local_paths=True) as lab:
         yield lab
 
 

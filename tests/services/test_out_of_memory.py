@@ -10,7 +10,7 @@ from instruct_tune.batching import packing
 from instruct_tune.config.viewer import HOST
 from instruct_tune.training import trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_run_without_memory_fails_with_what_to_change_and_the_lab_goes_on(lab, monkeypatch):

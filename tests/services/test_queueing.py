@@ -10,7 +10,7 @@ from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import BusyError
 from instruct_tune.lab import Lab
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_who_comes_second_waits_for_a_turn(lab, pace):

@@ -19,7 +19,7 @@ from instruct_tune.store.schema import VERSION
 from instruct_tune.ui import build_ui
 from instruct_tune.util.hashing import sha256_of_text
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 ANN, BOB = known_by("ann's own long secret"), known_by("bob's own long secret")
 CONFIG = smoke().to_dict()

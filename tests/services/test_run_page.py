@@ -9,7 +9,7 @@ import json
 import re
 
 import pytest
-from labs import TWELVE_STEPS, cache_for, finished, imports_frozen, opened, smoke, stop_at, write_rows
+from labs import TWELVE_STEPS, cache_for, finished, opened, smoke, stop_at, write_rows
 
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, NotFoundError
@@ -29,7 +29,7 @@ TYPED = "a prompt that somebody typed"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch, imports_frozen():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
         with opened(tmp_path_factory.mktemp("pages") / "data", local_paths=True) as lab:
             yield lab

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, Pace, cache_for, curve, finished, opened, smoke
 from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
 
 from instruct_tune.compute.training_work import Session
@@ -31,8 +31,7 @@ DROPOUT = LoraSettings(r=4, lora_alpha=8, lora_dropout=0.1)
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    with imports_frozen():
-        yield cache_for(tmp_path_factory)
+    return cache_for(tmp_path_factory)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.store.run_store import Run
 from instruct_tune.util.assets import asset
 
-pytestmark = pytest.mark.usefixtures("quicker", "cache")
+pytestmark = pytest.mark.usefixtures("cache")
 
 ANN, BOB = known_by("ann's own secret"), known_by("bob's own secret")
 SECRET = "Tell nobody about the hidden harbour"

@@ -15,7 +15,7 @@ from instruct_tune.pretrained.locate import at_hand
 from instruct_tune.runs.examples import BEST, put_recorded
 from instruct_tune.services.inference import MAX_SEARCH_TOKENS
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENS = 12
 
 

@@ -16,7 +16,7 @@ from instruct_tune.lab import Lab
 from instruct_tune.store.run_store import RunStore
 from instruct_tune.training.checkpoints import checkpoints, step_of
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_closing_stops_a_run_and_keeps_its_adapter(tmp_path, pace):

@@ -17,7 +17,7 @@ from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.store import retention, sqlite_errors
 from instruct_tune.store.run_store import RunStore
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def course(lab, run_id):

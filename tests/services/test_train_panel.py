@@ -8,7 +8,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from labs import cache_for, finished, imports_frozen, opened, smoke
+from labs import cache_for, finished, opened, smoke
 
 from instruct_tune.config.viewer import HOST
 
@@ -19,7 +19,7 @@ NAMES = ("pause", "resume", "stop", "discard", "sure")
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     cache = cache_for(tmp_path_factory)
-    with pytest.MonkeyPatch.context() as patch, imports_frozen():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_CACHE_DIR", str(cache))
         with opened(tmp_path_factory.mktemp("panel") / "data") as lab:
             yield lab

@@ -1,6 +1,5 @@
 """Helpers for the tests of the lab, the command line and the export: smoke runs, and pauses between their steps."""
 
-import gc
 import json
 import os
 import signal
@@ -36,19 +35,6 @@ def cache_for(tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "lab-cache"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-@contextmanager
-def imports_frozen():
-    """Keep the garbage collector from scanning all imports: a fifth of a second each, twice in every training run."""
-    import instruct_tune.training.train  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @contextmanager

@@ -94,3 +94,24 @@ def test_opening_every_fold_of_train_changes_no_setting(window):
     window.page.fill("#train-rows input", "")
     window.page.locator("#train-rows input").press("Tab")
     assert window.wait_text("#preset-changed", "all") == "Changed from minute: rows 48 → all"
+
+
+def test_requests_search_the_page_for_the_status_line_alone(new_lab, browser):
+    """What gradio keeps the progress of is searched for in the whole page, twice with each request."""
+    page = browser.new_context().new_page()
+
+    def exposed(route):
+        answer = route.fetch()
+        method = "async update_loading_stati_state(){"
+        assert answer.text().count(method) == 1
+        route.fulfill(response=answer, body=answer.text().replace(method, f"{method}window.kept=this.loading_stati;"))
+
+    page.route("**/assets/Blocks-*.js", exposed)
+    with page.expect_response(lambda answer: answer.url.endswith("/run/predict") and answer.status == 200):
+        page.goto(new_lab)
+    page.wait_for_function("document.querySelector('#strip')?.innerText")
+    page.wait_for_timeout(3000)
+    kept = page.evaluate("Object.keys(window.kept.current).map(Number)")
+    strip = page.evaluate("window.gradio_config.components.find(each => each.props.elem_id === 'strip').id")
+    assert kept == [strip]
+    page.context.close()

@@ -60,7 +60,7 @@ VIEWS = {
 """Of each of Compare's views the only button below the left pane, and what is there before anybody asks."""
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.nightly), 390])
 def test_each_view_of_compare_has_its_own_button_and_an_example(new_lab, browser, width):
     window = Window(browser, new_lab, viewport={"width": width, "height": HEIGHT})
     window.tab("Compare")

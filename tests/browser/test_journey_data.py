@@ -62,6 +62,7 @@ def test_other_column_names_are_proposed_and_can_be_changed(window, tmp_path):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_a_file_that_cannot_be_read_shows_no_rows_and_starts_no_run(window, tmp_path):
     file = tmp_path / "broken.json"
     file.write_text('[{"instruction": "a", ')

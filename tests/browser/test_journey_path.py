@@ -122,6 +122,7 @@ def number_of(window: Window, selector: str) -> str:
     return window.page.input_value(f"{selector} input[type=number]")
 
 
+@pytest.mark.nightly
 def test_a_change_by_hand_stays_and_a_reload_forgets_what_was_shown(served):
     browser, address = served
     window = Window(browser, address)
@@ -167,7 +168,7 @@ def test_on_a_phone_the_panel_leaves_the_upper_half_where_the_result_is(served):
     assert window.errors == []
 
 
-@pytest.mark.parametrize("link", ["week1", "https://teacher.example/week1.md"])
+@pytest.mark.parametrize("link", ["week1", pytest.param("https://teacher.example/week1.md", marks=pytest.mark.nightly)])
 def test_the_text_of_others_is_text(served, link):
     browser, address = served
     window = Window(browser, address)

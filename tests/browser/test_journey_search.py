@@ -121,7 +121,7 @@ def branch_from_a_beam(window: Window) -> None:
     assert page.locator(f"{branch} .tuned .given.forced").count() == 1
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
+@pytest.mark.parametrize(("width", "theme"), [pytest.param(1280, "dark", marks=pytest.mark.nightly), (390, "light")])
 def test_it_fits_a_phone_and_the_dark(served, width, theme):
     window = searched(*served, width, theme)
     assert window.page.evaluate("document.documentElement.scrollWidth") <= width

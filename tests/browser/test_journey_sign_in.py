@@ -188,6 +188,7 @@ def test_another_sites_page_is_nobody_though_the_browser_sends_it_the_cookie(spa
         assert "Done" not in preview(space.server.address, CLIENT_SECRET, Origin=origin)
 
 
+@pytest.mark.nightly
 def test_without_oauth_there_is_neither_button_nor_route(browser, empty_lab, tmp_path):
     """Off a Space gradio would sign everybody in as the account whose token is on the machine."""
     oauth = ToyOAuth("x", "x", "x").environment("http://127.0.0.1:9")

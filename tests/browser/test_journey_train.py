@@ -196,6 +196,7 @@ def test_one_click_on_any_tab_trains_a_run(served):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_a_refused_start_keeps_the_name(served):
     browser, address = served
     window = Window(browser, address)

@@ -67,6 +67,7 @@ def test_a_run_uses_the_visitors_gpu_time(visitor, service):
     assert visitor.errors == []
 
 
+@pytest.mark.nightly
 def test_used_up_time_is_one_sentence_and_the_run_goes_on_on_the_cpu(visitor, service):
     service.answers = [(429, {"left": 4, "wait": 3600})]
     visitor.tab("Train")

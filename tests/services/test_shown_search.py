@@ -126,6 +126,7 @@ def test_a_private_run_is_not_there_for_others(kept):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_real_models_search_is_generates(tmp_path):
     """SmolLM2 with a recorded adapter: ids and scores of the five best beams, and a branch, with plain peft and
     transformers."""

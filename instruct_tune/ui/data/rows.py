@@ -111,7 +111,7 @@ class RowsPanel:
                     show_label=False,
                     container=False,
                     scale=2,
-                    min_width=240,
+                    min_width=290,
                     elem_id="data-part",
                 )
                 self._search = gr.Textbox(
@@ -119,7 +119,7 @@ class RowsPanel:
                     placeholder="Search in all three texts",
                     show_label=False,
                     container=False,
-                    min_width=160,
+                    min_width=230,
                     elem_id="data-search",
                 )
                 self._order = gr.Dropdown(

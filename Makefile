@@ -14,7 +14,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --no-compile
 # And what is imported is compiled once: where that is forbidden, every start takes five seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check test-nightly fix requirements setup setup-dev chromium bench clean
+.PHONY: run test check test-nightly fix requirements setup setup-dev chromium firefox bench clean
 
 run: setup
 	$(BIN)/python app.py $(ARGS)
@@ -34,7 +34,7 @@ check: setup-dev
 	$(PYTEST) -n auto -m "not slow" tests/unit tests/training tests/services tests/browser
 
 # What a commit hardly ever breaks, and what takes hours to be sure of.
-test-nightly: setup-dev chromium
+test-nightly: setup-dev chromium firefox
 	LAB_MUTATIONS=2000 $(PYTEST) -n 2 tests/nightly tests/services/test_mutated_imports.py
 	$(PYTEST) -n 2 -m nightly
 
@@ -65,6 +65,12 @@ chromium: setup-dev
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  (command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y chromium) || \
 	  $(BIN)/playwright install chromium
+
+# A run as one page is opened in Firefox too. Only the system's or Debian's will do; without one these tests are skipped.
+firefox:
+	@command -v firefox-esr >/dev/null || command -v firefox >/dev/null || \
+	  (command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y firefox-esr) || \
+	  echo "make: no Firefox here, so its tests are skipped"
 
 requirements: | $(BIN)/python
 	$(BIN)/python -c 'import tomllib; pins = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \

@@ -95,15 +95,17 @@ class _Handler(BaseHTTPRequestHandler):
         bearer = token.removeprefix("Bearer ") if token else None
         length, uploads = int(self.headers.get("Content-Length") or 0), self.hub.uploads
         uploads.seen.append((f"{self.command} {path}", bearer))
+        body = b""
         if fault := uploads.fault_of(f"{self.command} {path}"):
+            body = self.rfile.read(length // 2)
             if fault.hold:
                 fault.hold.wait(60)
             if fault.status == 0:
-                return self._close_in_the_middle(length)
+                return self._close()
             if fault.status is not None:
-                self.rfile.read(length)
+                self.rfile.read(length - len(body))
                 return self._send(fault.status, b'{"error": "as the test wants"}', dict(fault.headers), with_body)
-        body = self.rfile.read(length)
+        body += self.rfile.read(length - len(body))
         if path == "/":
             return self._send(200, b"", {}, with_body)
         pushed = uploads.answer(self.command, path, bearer, body, f"http://{self.headers['Host']}")
@@ -158,8 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _commit(self, repo: str) -> str:
         return self.hub.uploads.commits.get(repo, [COMMIT])[-1]
 
-    def _close_in_the_middle(self, length: int) -> None:
-        self.rfile.read(length // 2)
+    def _close(self) -> None:
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 

@@ -36,8 +36,8 @@ class Account:
 class Fault:
     """What happens instead of an answer to the next ``times`` requests whose ``METHOD /path`` contains ``about``.
 
-    ``status`` 0 closes the connection, in the middle of the body where there is one. ``hold`` is waited for first, and
-    with ``status`` None the answer comes after it.
+    It happens in the middle of the body where there is one. ``hold`` is waited for first. ``status`` 0 closes the
+    connection; None answers as usual.
     """
 
     about: str

@@ -69,12 +69,16 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 @dataclass(frozen=True)
 class _Panel:
-    """Who answers, each with its own run (None for base) and template. ``config`` is the first run's."""
+    """Who answers, each with its own run (None for base) and template.
+
+    ``config`` is the first run's. ``folders``: of the adapters, where they are not the answerers' own.
+    """
 
     answerers: tuple[Answerer, ...]
     runs: tuple[Run | None, ...]
     templates: tuple[PromptTemplate, ...]
     config: RunConfig
+    folders: tuple[Path | None, ...] = ()
 
     def warning(self, weights: Weights) -> str | None:
         """That a run was trained on other weights than these."""
@@ -127,9 +131,8 @@ class Inference:
         """
         _check_question(instruction, input)
         panel = self._base_and_tuned(viewer, run_id, strength)
-        yield from self._stream(
-            panel, (instruction, input), generation, AnswerStream(stop, BASE_AND_TUNED, panel.warning)
-        )
+        stream = AnswerStream(stop, BASE_AND_TUNED, panel.warning)
+        yield from self._stream(panel, (instruction, input), generation, stream)
 
     def compare_many(
         self,
@@ -171,7 +174,6 @@ class Inference:
         panel = self._panel(viewer, answerers)
         settings = generation_settings(panel.config, generation)
         stop = stop or threading.Event()
-
         waiting = AwaitedAnswer(stop)
 
         def answers(pairs: Sequence[tuple[str, str]]) -> list[list[Answer]]:
@@ -197,8 +199,8 @@ class Inference:
         own = self._answerers.get(viewer, run_id)
         steps = self._answerers.kept_steps(own.id)
         others = [self._runs.get(viewer, run["id"]) for run in self._runs.summaries(viewer) if run["id"] != own.id]
-        model = _base_of(own.config)
-        alike = [run for run in others if self._answerers.has_adapter(viewer, run.id) and _base_of(run.config) == model]
+        model = _spec_of(own)
+        alike = [run for run in others if self._answerers.has_adapter(viewer, run.id) and _spec_of(run) == model]
         return [(own, None), *((own, step) for step in steps), *((run, None) for run in alike)]
 
     # How they decode
@@ -268,12 +270,10 @@ class Inference:
         settings = RunConfig.from_dict(run.config) if run else self._configs.read(viewer, config or {})
         settings = dataclasses.replace(settings, generation=generation_settings(settings, generation))
         pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
-        answerer = Answerer(run_id)
         template = template_of_run(settings.template, run.facts if run else {})
-        panel = _Panel((answerer,), (run,), (template,), settings)
+        panel = _Panel((Answerer(run_id),), (run,), (template,), settings)
         waiting = AwaitedAnswer(warning=panel.warning)
-        work = self._work(panel, pairs, partial(whole_answers, settings=settings.generation))
-        answers = self._result(work, waiting)
+        answers = self._result(self._work(panel, pairs, partial(whole_answers, settings=settings.generation)), waiting)
         if waiting.warning:
             log.warning("%s", waiting.warning)
         return [answer.text for answer in answers]
@@ -288,17 +288,11 @@ class Inference:
     ) -> list[tuple[str, str]]:
         """The short greedy answers of the run, and of its adapter as it lies in the folder ``copy``, to each pair."""
         run = self._answerers.get(viewer, run_id)
-        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
         answerers = (Answerer(run_id), Answerer(run_id, step=run.step))
+        folders = (self._answerers.folder(answerers[0]), copy)
+        panel = _Panel(answerers, (run, run), (_template(run),) * 2, RunConfig.from_dict(run.config), folders)
         settings = GenerationSettings(max_new_tokens=COPY_TOKENS, num_beams=1, do_sample=False)
-        work: AnswerersWork[Any, list[Answer]] = AnswerersWork(
-            _spec(config),
-            answerers,
-            (self._answerers.folder(answerers[0]), copy),
-            (template, template),
-            tuple(pairs),
-            partial(whole_answers, settings=settings),
-        )
+        work = self._work(panel, pairs, partial(whole_answers, settings=settings))
         texts = [answer.text for answer in self._result(work, AwaitedAnswer(stop))]
         return list(zip(texts[::2], texts[1::2], strict=True))
 
@@ -306,15 +300,14 @@ class Inference:
         """The losses of base and the run on the row's answer, token by token; see ``token_losses``."""
         check_texts(instruction=row.instruction, input=row.input, output=row.output)
         run = self._answerers.get(viewer, run_id)
-        template = template_of_run(run.config["template"], run.facts)
-        return self._measured(run, partial(measure_token_losses, template=template, row=row))
+        return self._measured(run, partial(measure_token_losses, template=_template(run), row=row))
 
     def adapter_effect(self, viewer: Viewer, run_id: str) -> AdapterEffect:
         """How far the run is from base on the first held-out rows, and what it adds to each layer."""
         run = self._answerers.get(viewer, run_id)
-        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
-        rows = self._datasets.held_out(HOST, dataclasses.replace(config, evaluation_rows=EFFECT_ROWS))
-        return self._measured(run, partial(measure_effect, template=template, rows=rows))
+        config = dataclasses.replace(RunConfig.from_dict(run.config), evaluation_rows=EFFECT_ROWS)
+        rows = self._datasets.held_out(HOST, config)
+        return self._measured(run, partial(measure_effect, template=_template(run), rows=rows))
 
     # Helpers
 
@@ -328,32 +321,28 @@ class Inference:
         yield from stream.follow(self._devices.choose().ask(work, stream))
 
     def _work(self, panel: _Panel, pairs: Sequence[tuple[str, str]], decode: Callable[..., T]) -> AnswerersWork[Any, T]:
-        folders = tuple(self._answerers.folder(each) for each in panel.answerers)
+        folders = panel.folders or tuple(self._answerers.folder(each) for each in panel.answerers)
         return AnswerersWork(_spec(panel.config), panel.answerers, folders, panel.templates, tuple(pairs), decode)
 
     def _measured(self, run: Run, measure: Callable[..., T]) -> T:
         folder = self._answerers.folder(Answerer(run.id))
         assert folder
-        return self._result(RunWork(_spec(RunConfig.from_dict(run.config)), run.id, folder, measure), AwaitedAnswer())
+        return self._result(RunWork(_spec_of(run), run.id, folder, measure), AwaitedAnswer())
 
     def _base_and_tuned(self, viewer: Viewer, run_id: str, strength: float) -> _Panel:
         check_strength(strength)
         run = self._answerers.get(viewer, run_id)
-        template = template_of_run(run.config["template"], run.facts)
         answerers = (Answerer(), Answerer(run_id, strength=strength))
-        return _Panel(answerers, (None, run), (template, template), RunConfig.from_dict(run.config))
+        return _Panel(answerers, (None, run), (_template(run),) * 2, RunConfig.from_dict(run.config))
 
     def _panel(self, viewer: Viewer, value: Any) -> _Panel:
         answerers = read_answerers(value)
         runs = tuple(self._answerers.get_run(viewer, answerer) for answerer in answerers)
         trained = [run for run in runs if run]
         configs = [RunConfig.from_dict(run.config) for run in trained]
-        first = configs[0]
-        if any((each.model, each.train.bf16_weights) != (first.model, first.train.bf16_weights) for each in configs):
+        if any(_spec(each) != _spec(configs[0]) for each in configs):
             raise DataError("Those runs have different base models: only runs of one can answer together.")
-        templates = [template_of_run(run.config["template"], run.facts) for run in trained]
-        by_run = dict(zip((run.id for run in trained), templates, strict=True))
-        return _Panel(answerers, runs, tuple(by_run[run.id] if run else templates[0] for run in runs), first)
+        return _Panel(answerers, runs, tuple(_template(run or trained[0]) for run in runs), configs[0])
 
     def _result(self, work: Work[T, Any], waiting: AwaitedAnswer) -> T:
         """The work's result. A stop takes effect at once while the work still waits for its turn."""
@@ -372,9 +361,12 @@ def _spec(config: RunConfig) -> ModelSpec:
     return ModelSpec(config.model, config.train.bf16_weights)
 
 
-def _base_of(config: Mapping[str, Any]) -> tuple[str, Any]:
-    parsed = RunConfig.from_dict(config)
-    return parsed.model, parsed.train.bf16_weights
+def _spec_of(run: Run) -> ModelSpec:
+    return _spec(RunConfig.from_dict(run.config))
+
+
+def _template(run: Run) -> PromptTemplate:
+    return template_of_run(run.config["template"], run.facts)
 
 
 def _check_question(instruction: Any, input_text: Any) -> None:
@@ -384,7 +376,7 @@ def _check_question(instruction: Any, input_text: Any) -> None:
 
 
 def _check_tokens(tokens: Any) -> None:
-    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 1 <= tokens <= MAX_SEARCH_TOKENS:
+    if type(tokens) is not int or not 1 <= tokens <= MAX_SEARCH_TOKENS:
         raise DataError(
             f"An answer whose search is shown has 1 to {MAX_SEARCH_TOKENS} tokens: choose a number of them."
         )
@@ -392,9 +384,7 @@ def _check_tokens(tokens: Any) -> None:
 
 def _read_prefix(value: Any) -> tuple[int, ...]:
     ids = tuple(value) if isinstance(value, list | tuple) else ()
-    if not 1 <= len(ids) <= MAX_SEARCH_TOKENS or any(
-        isinstance(each, bool) or not isinstance(each, int) for each in ids
-    ):
+    if not 1 <= len(ids) <= MAX_SEARCH_TOKENS or any(type(each) is not int for each in ids):
         raise DataError(
             f"The beginning of an answer is a list of 1 to {MAX_SEARCH_TOKENS} token ids: choose an earlier one."
         )

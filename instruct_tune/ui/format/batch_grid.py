@@ -18,8 +18,9 @@ MAX_PASSES = 24
 
 _TEMPLATE = """
 <div class="batch-legend" aria-hidden="true">
-  <span class="sample run"></span> read <span class="sample run loss"></span> carries loss
-  <span class="sample pad"></span> padding <span class="sample sees"></span> who sees whom: each row itself, backwards
+  <span><i class="sample run"></i> read</span> <span><i class="sample run loss"></i> carries loss</span>
+  <span><i class="sample pad"></i> padding</span>
+  <span><i class="sample sees"></i> who sees whom: each row itself, backwards</span>
 </div>
 <div class="passes" role="group" aria-label="The passes of the step and the rows in them"></div>
 <div class="border-line" aria-live="polite"></div>

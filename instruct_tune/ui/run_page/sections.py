@@ -242,7 +242,8 @@ def ledger(contents: RunContents) -> str:
     """Where the rows come from, and what each step kept and dropped."""
     config, facts = contents.run.config["data"], contents.run.facts
     licence = f", licence {facts['data_licence']}" if facts.get("data_licence") else ""
-    parts = [f"<p>{text(config['source'])}{text(licence)}. Fingerprint of the rows: "]
+    source = "The lab’s own rows" if config["source"] == "bundled" else config["source"]
+    parts = [f"<p>{text(source + licence)}. Fingerprint of the rows: "]
     parts.append(f"<code>{text(facts.get('data_fingerprint', 'not recorded'))}</code></p>")
     entries = facts.get("ledger")
     if isinstance(entries, list):

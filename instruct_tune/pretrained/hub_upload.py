@@ -7,33 +7,23 @@ the Hub has of a file's content is not sent again, so a second try goes on after
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from ..errors import HubError, LabError, Stopped
-from ..text.plain_text import first_line
+from ..errors import HubError
 from ..util.progress import Loading
 from . import hub
-from .hub_token import EXPIRED, TOKENS_PAGE, HubToken
+from .hub_faults import Wording, explained, no_access, patiently, refuse_long_pauses
+from .hub_token import TOKENS_PAGE, HubToken
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
 
-MAX_PAUSE = 20.0
-"""The longest pause that the Hub may ask for (``Retry-After``), in seconds; for a longer one the person comes back."""
-USUAL_PAUSE = 5.0
-"""The pause where the Hub gives no time."""
-TRIES = 3
-"""How often a request is sent that the Hub asks to send later."""
 INFO_SECONDS = 10.0
-_AGAIN = "push again, and what has arrived is not sent again"
-_uploading: ContextVar[bool] = ContextVar("uploading", default=False)
-T = TypeVar("T")
+AGAIN = "push again, and what has arrived is not sent again"
+_LOOK = "look at it there, then push again"
 
 
 @dataclass(frozen=True)
@@ -53,6 +43,8 @@ def upload(
     loading: Loading,
     *,
     private: bool = False,
+    message: str = "Push a run of Instruction-Tuning Lab",
+    again: str = AGAIN,
 ) -> Commit:
     """Create ``repo`` (OWNER/NAME) where it is not there, and commit ``files``.
 
@@ -62,6 +54,8 @@ def upload(
             HubError where the repository must not be touched.
         loading: Hears of the progress, and can stop it before the commit.
         private: Whether the repository is to be private. One that is public already is refused.
+        message: The commit's.
+        again: What a person does after a fault that passes.
 
     Raises HubError in a sentence with what to do, and Stopped.
     """
@@ -71,18 +65,18 @@ def upload(
         raise HubError("The Hub cannot be reached: go online, and push again.")
     constants.HF_HUB_DISABLE_XET = True
     api = HfApi(token=own.secret)
-    with _explained(repo, own):
+    with explained(own, _wording(repo, own, again)):
         loading.enter("Asking the Hub about the account")
         _require_own(api, repo, own, loading)
         head = _head(api, repo, private, loading)
         removed = [CommitOperationDelete(name, is_folder=False) for name in to_remove(head.files)]
         additions = [_sent(api, repo, name, content, loading) for name, content in files.items()]
         loading.enter("Making the commit")
-        info = _patiently(
+        info = patiently(
             lambda: api.create_commit(
                 repo,
                 [*additions, *removed],
-                commit_message="Push a run of Instruction-Tuning Lab",
+                commit_message=message,
                 parent_commit=head.commit,
             ),
             loading,
@@ -90,9 +84,11 @@ def upload(
         return Commit(f"{constants.ENDPOINT}/{repo}", info.oid, head.private)
 
 
-def fetch_back(repo: str, names: Collection[str], commit: str, own: HubToken, to: Path, loading: Loading) -> Path:
+def fetch_back(
+    repo: str, names: Collection[str], commit: str, own: HubToken, to: Path, loading: Loading, again: str = AGAIN
+) -> Path:
     """Download files of ``repo`` at ``commit`` into a cache of their own below ``to``; returns their folder."""
-    with _explained(repo, own):
+    with explained(own, _wording(repo, own, again)):
         for name in names:
             file = hub.download(repo, name, loading, revision=commit, token=own.secret, cache_dir=to)
     return file.parent
@@ -109,7 +105,7 @@ class _Head:
 
 def _require_own(api: HfApi, repo: str, own: HubToken, loading: Loading) -> None:
     """Raise HubError where the account may not write under the owner's name."""
-    account = _patiently(api.whoami, loading)
+    account = patiently(api.whoami, loading)
     owner = repo.partition("/")[0]
     names = [account["name"], *(org["name"] for org in account.get("orgs", []))]
     if owner.lower() not in (name.lower() for name in names):
@@ -124,10 +120,10 @@ def _head(api: HfApi, repo: str, private: bool, loading: Loading) -> _Head:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        info = _patiently(lambda: api.model_info(repo, timeout=INFO_SECONDS), loading)
+        info = patiently(lambda: api.model_info(repo, timeout=INFO_SECONDS), loading)
     except RepositoryNotFoundError:
         loading.enter(f"Creating {repo}")
-        _patiently(lambda: api.create_repo(repo, private=private), loading)
+        patiently(lambda: api.create_repo(repo, private=private), loading)
         return _Head((), private, None)
     if private and not info.private:
         raise HubError(
@@ -140,7 +136,7 @@ def _sent(api: HfApi, repo: str, name: str, content: bytes | Path, loading: Load
     """Send one file's content, unless the Hub takes it with the commit or has it already."""
     from huggingface_hub import CommitOperationAdd
 
-    _refuse_long_pauses()
+    refuse_long_pauses()
     loading.enter(f"Reading {name}")
     if not isinstance(content, Path):
         addition = CommitOperationAdd(name, content)
@@ -171,108 +167,19 @@ class _CountedFile(io.BufferedReader):
         return content
 
 
-def _patiently(request: Callable[[], T], loading: Loading) -> T:
-    """The answer to ``request``, which is sent again after a short pause where the Hub asks for one."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    for tries in range(1, TRIES + 1):
-        loading.check()
-        try:
-            return request()
-        except HfHubHTTPError as error:
-            pause = _pause(error.response)
-            if pause is None or pause > MAX_PAUSE or tries == TRIES:
-                raise
-        until = time.monotonic() + pause
-        while time.monotonic() < until:
-            loading.check()
-            time.sleep(0.1)
-    raise AssertionError("the last try returns or raises")
-
-
-def _refuse_long_pauses() -> None:
-    """Let the Hub's client, which waits for as long as the Hub asks, give up where that is long.
-
-    It makes its connection anew after some errors, so this is called before each file.
-    """
-    from huggingface_hub.utils import get_session
-
-    session = get_session()
-    hooks = session.event_hooks
-    if _raise_for_long_pause not in hooks["response"]:
-        session.event_hooks = {**hooks, "response": [*hooks["response"], _raise_for_long_pause]}
-
-
-def _raise_for_long_pause(response: Any) -> None:
-    if _uploading.get():
-        pause = _pause(response)
-        if pause is not None and pause > MAX_PAUSE:
-            raise HubError(_too_many(pause))
-
-
-def _pause(response: Any) -> float | None:
-    """The seconds after which a request that came too early (429) may be sent again; None for other answers."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
-    if response is None or response.status_code != 429:
-        return None
-    limit, after = parse_ratelimit_headers(response.headers), response.headers.get("Retry-After", "").strip()
-    if after.isdigit():
-        return float(after)
-    return float(limit.reset_in_seconds) if limit else USUAL_PAUSE
-
-
-@contextmanager
-def _explained(repo: str, own: HubToken) -> Iterator[None]:
-    """Turn errors of the Hub and of the network into a HubError of one sentence; the token is in none of them."""
-    from huggingface_hub.utils import httpx
-
-    marked = _uploading.set(True)
-    try:
-        yield
-    except (RuntimeError, ValueError, OSError, httpx.HTTPError) as error:
-        # The Hub's client reports an upload that failed as a RuntimeError.
-        cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error
-        if isinstance(cause, (LabError, Stopped)):
-            raise cause from None
-        if type(cause) is RuntimeError:
-            raise
-        raise HubError(_sentence(cause, repo, own)) from error
-    finally:
-        _uploading.reset(marked)
-
-
-def _sentence(error: BaseException, repo: str, own: HubToken) -> str:
-    from huggingface_hub.utils import httpx
-
-    response = getattr(error, "response", None)
-    status = response.status_code if response is not None else None
-    if status == 401:
-        return f"The Hub does not know this token: make one with write access at {TOKENS_PAGE}, or " + (
-            EXPIRED[0].lower() + EXPIRED[1:] if own.expires_at else "log in again with `hf auth login`."
-        )
-    if status in (403, 404):
-        return _no_scope(repo, own)
-    if status in (409, 412):
-        return f"{repo} was made or changed on the Hub by somebody else meanwhile: look at it there, then push again."
-    if status == 429:
-        return _too_many(_pause(response) or USUAL_PAUSE)
-    if status is not None and status >= 500:
-        return f"The Hub has a fault of its own at the moment ({status}): {_AGAIN}."
-    if isinstance(error, (httpx.TransportError, ConnectionError)):
-        return f"The connection to the Hub was lost: {_AGAIN}."
-    return f"The Hub did not take {repo}: {first_line(error)}. Mend that, and push again."
+def _wording(repo: str, own: HubToken, again: str = AGAIN) -> Wording:
+    refused, changed = _no_scope(repo, own), f"{repo} was made or changed on the Hub by somebody else meanwhile"
+    return Wording(
+        again,
+        f"The Hub did not take {repo}",
+        {403: refused, 404: refused, 409: f"{changed}: {_LOOK}.", 412: f"{changed}: {_LOOK}."},
+    )
 
 
 def _no_scope(repo: str, own: HubToken) -> str:
-    owner = repo.partition("/")[0]
-    remedy = (
-        "sign in again and let the lab create repositories, or paste a token with write access"
-        if own.expires_at
-        else f"give it write access to the repositories of {owner} at {TOKENS_PAGE}"
+    return no_access(
+        own,
+        f"write to {repo} on the Hub",
+        f"give it write access to the repositories of {repo.partition('/')[0]} at {TOKENS_PAGE}",
+        "sign in again and let the lab create repositories, or paste a token with write access",
     )
-    return f"This token may not write to {repo} on the Hub: {remedy}."
-
-
-def _too_many(seconds: float) -> str:
-    return f"The Hub asks for a pause of {seconds:,.0f} seconds, since it got too many requests: {_AGAIN}."

@@ -25,7 +25,7 @@ from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
 from instruct_tune.errors import BusyError, DataError, HubError, LabError, NotYoursError
 from instruct_tune.export.hub_repository import may_redistribute, notices
 from instruct_tune.export.machine_paths import exported
-from instruct_tune.pretrained import hub, hub_upload
+from instruct_tune.pretrained import hub, hub_faults, hub_upload
 from instruct_tune.pretrained.hub_token import HubToken, acting_for, for_writing, of_this_machine
 from instruct_tune.services.push import _Request
 from instruct_tune.util.hashing import sha256_of_file
@@ -66,7 +66,7 @@ def toy(monkeypatch):
     slept = []
     monkeypatch.setenv("HF_TOKEN", HOSTS)
     monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=slept.append))
-    monkeypatch.setattr(hub_upload, "USUAL_PAUSE", 0.1)
+    monkeypatch.setattr(hub_faults, "USUAL_PAUSE", 0.1)
     monkeypatch.setattr(hub, "_last", (-hub.REMEMBER_SECONDS, False))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with serving_hub(toy) as address:

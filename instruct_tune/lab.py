@@ -19,6 +19,7 @@ from .services.devices import Devices
 from .services.estimates import Estimates
 from .services.evaluations import Evaluations
 from .services.housekeeping import Housekeeping
+from .services.hub_jobs import HubJobs
 from .services.inference import Inference
 from .services.job_queue import MAX_WAITING, JobQueue
 from .services.push import Push
@@ -111,6 +112,10 @@ class Lab:
         self.push = Push(
             self.store, self.runs, self.access, self.evaluations, self.inference, self.scripts, self._closing
         )
+        self.hub_jobs = HubJobs(
+            data_dir, self.store, self.runs, self.access, self.configs, self.uploads, self.scripts, self.transfers,
+            self._closing,
+        )  # fmt: skip
         self.run_pages = RunPages(
             self.runs, self.evaluations, self.datasets, self.estimates, self.answerers, self.inference, self.scripts
         )

@@ -110,10 +110,15 @@ def zip_from_hub(repo: str, to: Path, loading: Loading) -> Path:
     with hub.explained(repo):
         repository = Repository.of(repo)
         names = [name for name in READ_FILES if name in repository.sizes]
-        last = repository.download(names, loading)
+        return zipped(repository.download(names, loading).parent, to)
+
+
+def zipped(folder: Path, to: Path) -> Path:
+    """Write those files of ``folder`` that ``read_zip`` reads as a zip."""
     with zipfile.ZipFile(to, "w") as archive:
-        for name in names:
-            archive.write(last.parent / name, name)
+        for name in READ_FILES:
+            if (folder / name).is_file():
+                archive.write(folder / name, name)
     return to
 
 

@@ -24,6 +24,7 @@ EXPIRED = "Your Hugging Face sign-in has expired: sign in again."
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 WRITING_SCOPES = {"contribute-repos", "write-repos", "manage-repos"}
 """The OAuth scopes that let an app create repositories and write to them; the first to those that it created alone."""
+JOB_SCOPE = "jobs"
 _TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{8,4000}")
 
 
@@ -77,16 +78,25 @@ def for_writing(typed: Any = "") -> HubToken:
     What they typed, else their sign-in, else on a lab of one user the login of this machine. Where others use the lab
     it is never the host's. Raises HubError where there is none, DataError where what was typed cannot be a token.
     """
+    return _own(typed, "Pushing", "write access", _sign_in_has())
+
+
+def for_jobs(typed: Any = "") -> HubToken:
+    """``for_writing`` for what starts and follows jobs, which a sign-in may do with the scope ``jobs`` besides."""
+    return _own(typed, "A job", "the permissions of jobs and repositories", _sign_in_has(JOB_SCOPE))
+
+
+def _own(typed: Any, purpose: str, needed: str, sign_in_does: bool) -> HubToken:
     if typed:
         return _typed(typed)
     own = current()
-    if own is not None and _sign_in_writes():
+    if own is not None and sign_in_does:
         own.require_valid()
         return own
     if not multi_user():
         return of_this_machine()
-    sign_in = "sign in at the foot of the page, or " if own is None and offers_sign_in() and _sign_in_writes() else ""
-    raise HubError(f"Pushing needs your own Hugging Face account: {sign_in}paste a token with write access.")
+    sign_in = "sign in at the foot of the page, or " if own is None and offers_sign_in() and sign_in_does else ""
+    raise HubError(f"{purpose} needs your own Hugging Face account: {sign_in}paste a token with {needed}.")
 
 
 def of_this_machine() -> HubToken:
@@ -107,5 +117,7 @@ def _typed(value: Any) -> HubToken:
     return HubToken(secret)
 
 
-def _sign_in_writes() -> bool:
-    return bool(WRITING_SCOPES & set(os.environ.get("OAUTH_SCOPES", "").split()))
+def _sign_in_has(*scopes: str) -> bool:
+    """Whether signing in lets the lab write to repositories, and has ``scopes`` besides."""
+    granted = set(os.environ.get("OAUTH_SCOPES", "").split())
+    return bool(WRITING_SCOPES & granted) and granted >= set(scopes)

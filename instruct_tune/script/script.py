@@ -75,9 +75,14 @@ def requirements(config: RunConfig, record: Record | None = None, *more: str) ->
 
 def script(config: RunConfig, record: Record | None = None, tokenize: str | None = None) -> str:
     """The run as the text of a Python file, with its requirements in the header."""
-    parts = [header(requirements(config, record)), "".join(f"{line.text}\n" for line in introduction(record))]
-    parts += [f"# {'-' * 10} {section.title}\n\n{section.text}\n" for section in sections(config, record, tokenize)]
-    return "\n\n".join(parts)
+    return script_of(config, record, sections(config, record, tokenize))
+
+
+def script_of(config: RunConfig, record: Record | None, parts: Sequence[Section]) -> str:
+    """The text of a Python file that has these sections."""
+    texts = [header(requirements(config, record)), "".join(f"{line.text}\n" for line in introduction(record))]
+    texts += [f"# {'-' * 10} {section.title}\n\n{section.text}\n" for section in parts]
+    return "\n\n".join(texts)
 
 
 def introduction(record: Record | None) -> list[Line]:

@@ -10,6 +10,7 @@ from ..errors import DataError
 from ..evaluation import bleu_tokenizers
 from ..export.machine_paths import exported
 from ..script.code import TABS, Section
+from ..script.hub_job import job_script
 from ..script.notebook import notebook
 from ..script.record import Record, record_of
 from ..script.script import script, tab_sections
@@ -37,6 +38,13 @@ class Scripts:
         Raises SettingsError, and DataError for rows of others.
         """
         return FORMS[checked_form(form)](self._configs.read(viewer, config), None, tokenize)
+
+    def of_job(self, viewer: Viewer, run_id: str | None, config: RunConfig, repo: str) -> str:
+        """The script of a job on the Hub: a stored run, with its numbers, or a configuration; see ``job_script``."""
+        if run_id:
+            stored, record = self._stored(viewer, run_id)
+            return job_script(stored, repo, record)
+        return job_script(self._configs.read(viewer, config), repo)
 
     def tab(
         self, viewer: Viewer, config: Config, tab: str, tokenize: str = bleu_tokenizers.DEFAULT

@@ -128,12 +128,19 @@ class Transfers:
 
     # In
 
-    def import_run(self, viewer: Viewer, file: Path, name: str = "", data: Mapping[str, Any] | None = None) -> str:
+    def import_run(
+        self,
+        viewer: Viewer,
+        file: Path,
+        name: str = "",
+        data: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> str:
         """Put an exported run, or a LoRA adapter trained elsewhere, into the history; its id.
 
         It is finished, and a visitor's alone until they share it. ``data`` (a configuration's; the bundled rows, if
-        none) gives the held-out rows of one whose own did not come along. Raises DataError, ModelError or
-        SettingsError where the zip is not what it should be; then nothing is left of it.
+        none) gives the held-out rows of one whose own did not come along; ``facts`` are the lab's own of it. Raises
+        DataError, ModelError or SettingsError where the zip is not what it should be; then nothing is left of it.
         """
         name = read_name(name)
         if not viewer.host and viewer.id is None:
@@ -141,7 +148,7 @@ class Transfers:
         run_id = self._store.new_id()
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, self._run_folder(run_id), ignore_errors=True)
-            self._import(viewer, run_id, Path(file), name, data or {})
+            self._import(viewer, run_id, Path(file), name, data or {}, facts or {})
             undo.pop_all()
         return run_id
 
@@ -154,7 +161,9 @@ class Transfers:
             file = import_run.zip_from_hub(repo, to, Loading(self._closing.is_set, report))
             return self.import_run(viewer, file, name)
 
-    def _import(self, viewer: Viewer, run_id: str, file: Path, name: str, data: Mapping[str, Any]) -> None:
+    def _import(
+        self, viewer: Viewer, run_id: str, file: Path, name: str, data: Mapping[str, Any], own: Mapping[str, Any]
+    ) -> None:
         # Rows that this visitor may not use are refused before anything is read.
         source = source_to_share(self._configs.read(viewer, {"data": dict(data)}).data.source)
         self._uploads.require_room(viewer, import_run.size_of(file))
@@ -169,7 +178,9 @@ class Transfers:
         config, message = import_run.configuration(incoming, data, source)
         steps = max((metric["step"] for metric in incoming.metrics), default=0)
         now, owner = time.time(), None if viewer.host else viewer.id
-        facts = {**incoming.facts, "imported": True} | ({EXPIRES: True} if self._access.has_quota(viewer) else {})
+        facts = {**incoming.facts, **own, "imported": True} | (
+            {EXPIRES: True} if self._access.has_quota(viewer) else {}
+        )
         run = Run(
             run_id,
             name or f"Imported: {import_run.name_of(file)}",

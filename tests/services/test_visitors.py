@@ -173,9 +173,11 @@ def everything_about(lab, run_id):
         lambda viewer: lab.transfers.export_merged(viewer, run_id, lab.data_dir / "out.zip"),
         lambda viewer: lab.transfers.export_gguf(viewer, run_id, lab.data_dir / "out.zip"),
         lambda viewer: lab.scripts.of_run(viewer, run_id, "py"),
+        lambda viewer: lab.scripts.of_job(viewer, run_id, smoke(), "bob/taken"),
         lambda viewer: lab.run_pages.contents(viewer, run_id),
         lambda viewer: lab.push.notices(viewer, run_id),
         lambda viewer: lab.push.start(viewer, run_id, "bob/taken", HubToken("hf_of_bob")),
+        lambda viewer: lab.hub_jobs.start(viewer, run_id, "l4x1", 60, 9.0, HubToken("hf_of_bob")),
         lambda viewer: lab.runs.may_publish_rows(viewer, run_id),
         lambda viewer: lab.inference.beside_copy(viewer, run_id, lab.data_dir, [("Hi", "")], threading.Event()),
         lambda viewer: lab.transfers.plot_losses(viewer, run_id, lab.data_dir / "x.png"),
@@ -226,10 +228,10 @@ def test_every_lab_method_about_a_run_is_in_the_list_above(lab, private):
     source = inspect.getsource(everything_about)
     listed = {name for name in methods if f"lab.{name}(" in source}
     # Some do not raise or are called through the others; ``is_shared``, ``stop`` and ``restore`` have their own tests,
-    # and so has whose pushes one sees.
+    # and so has whose pushes and jobs one sees.
     assert methods - listed == {
         "runs.is_visible", "answerers.get", "runs.get_to_change", "runs.is_shared", "evaluations.stop", "runs.restore",
-        "runs.status", "push.of", "push.stop",
+        "runs.status", "push.of", "push.stop", "hub_jobs.of",
     }  # fmt: skip
 
 

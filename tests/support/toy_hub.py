@@ -1,4 +1,4 @@
-"""A fake Hugging Face Hub: what loading a dataset or model needs, as slow as a test wants, and uploads."""
+"""A fake Hugging Face Hub: what loading a dataset or model needs, as slow as a test wants, uploads and jobs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from toy_jobs import Jobs
 from toy_uploads import Account, Uploads
 
 COMMIT = "a" * 40
@@ -50,7 +51,7 @@ class ToyHub:
         self.models, self.private, self.gated = models or {}, private, gated
         self.sizes = sizes or {}
         self.readers, self.unscoped = readers or {}, unscoped
-        self.uploads = Uploads(accounts or {}, self.models)
+        self.uploads, self.jobs = Uploads(accounts or {}, self.models), Jobs()
         self.tokens: set[str | None] = set()
         self.requests: list[str] = []
         self.sent = 0
@@ -87,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, with_body: bool) -> None:
-        path = urllib.parse.unquote(urllib.parse.urlparse(self.path).path)
+        address = urllib.parse.urlparse(self.path)
+        path, query = urllib.parse.unquote(address.path), urllib.parse.parse_qs(address.query)
         self.hub.requests.append(f"{self.command} {path}")
         token = self.headers.get("Authorization")
         if path != "/":
@@ -109,6 +111,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/":
             return self._send(200, b"", {}, with_body)
         pushed = uploads.answer(self.command, path, bearer, body, f"http://{self.headers['Host']}")
+        job = self.hub.jobs.answer(self.command, path, query, uploads.accounts.get(bearer or ""), body)
+        if job and isinstance(job[1], bytes):
+            return self._log(job[1])
+        pushed = pushed or job
         if pushed:
             content = json.dumps(pushed[1]).encode()
             return self._send(pushed[0], content, {"Content-Type": "application/json"}, with_body)
@@ -161,6 +167,19 @@ class _Handler(BaseHTTPRequestHandler):
         return self.hub.uploads.commits.get(repo, [COMMIT])[-1]
 
     def _close(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _log(self, events: bytes) -> None:
+        if not self.hub.jobs.cuts:
+            self._send(200, events, {"Content-Type": "text/event-stream"}, True)
+            return
+        self.hub.jobs.cuts -= 1
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(events)))
+        self.end_headers()
+        self.wfile.write(events[: len(events) // 2])
+        self.wfile.flush()
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 

@@ -27,12 +27,13 @@ from ..evaluation import bleu_tokenizers
 from ..evaluation.predictions_file import check_ending, write_rows
 from ..export import hub_repository
 from ..lab import Lab
-from ..pretrained.hub_token import of_this_machine
 from ..runs import continuation
 from ..services.scripts import form_of
 from ..store.run_store import default_data_dir
 from ..util.device import check_device_choice
 from ..util.wait_policy import check_environment
+from . import hub_commands
+from .hub_commands import Outcome
 from .parser import parser
 
 INTERRUPTED = 130
@@ -69,8 +70,6 @@ def _readable(result: dict[str, Any]) -> str:
 
 
 # Commands: each returns the result to print and the exit status.
-
-Outcome = tuple[dict[str, Any], int]
 
 
 def _data(args: argparse.Namespace) -> Outcome:
@@ -219,11 +218,8 @@ def _lesson(args: argparse.Namespace) -> Outcome:
 
 def _export_script(args: argparse.Namespace) -> Outcome:
     to = Path(args.to)
-    form, overrides = form_of(to), _overrides(args)
-    if args.run_id and (args.preset or overrides):
-        raise SettingsError(["a run has its own settings: give RUN alone, or --preset and --set without RUN"])
-    if not (args.run_id or args.preset or overrides):
-        raise SettingsError(["there is nothing to write: give a RUN, or --preset with one of its names"])
+    form = form_of(to)
+    _require_origin(args)
     with _lab(args, writing=False) as lab:
         if args.run_id:
             text = lab.scripts.of_run(HOST, args.run_id, form)
@@ -232,14 +228,19 @@ def _export_script(args: argparse.Namespace) -> Outcome:
         return {"run_id": args.run_id, "file": str(lab.scripts.save(text, to))}, 0
 
 
-def _runs_list(args: argparse.Namespace) -> Outcome:
-    with _lab(args, writing=False) as lab:
-        return {"runs": lab.runs.summaries(HOST)}, 0
+def _require_origin(args: argparse.Namespace) -> None:
+    """Raise SettingsError unless there is a run or a configuration, and not both."""
+    chosen = bool(args.preset or _overrides(args))
+    if args.run_id and chosen:
+        raise SettingsError(["a run has its own settings: give RUN alone, or --preset and --set without RUN"])
+    if not (args.run_id or chosen):
+        raise SettingsError(["there is nothing to write: give a RUN, or --preset with one of its names"])
 
 
-def _runs_show(args: argparse.Namespace) -> Outcome:
+def _jobs_start(args: argparse.Namespace) -> Outcome:
+    _require_origin(args)
     with _lab(args, writing=False) as lab:
-        return lab.runs.details(HOST, args.run_id), 0
+        return hub_commands.start_job(lab, args, None if args.run_id else _config(args))
 
 
 def _runs_export(args: argparse.Namespace) -> Outcome:
@@ -260,34 +261,6 @@ def _runs_export(args: argparse.Namespace) -> Outcome:
         else:
             file = lab.transfers.export(HOST, args.run_id, to)
         return {"run_id": args.run_id, "file": str(file)}, 0
-
-
-def _runs_push(args: argparse.Namespace) -> Outcome:
-    with _lab(args, writing=False) as lab:
-        for notice in lab.push.notices(HOST, args.run_id):
-            print(notice, file=sys.stderr)
-        job = lab.push.start(
-            HOST,
-            args.run_id,
-            args.to,
-            of_this_machine(),
-            private=args.private,
-            rows=args.rows,
-            replace=args.replace,
-            follow=lambda text: print(text, file=sys.stderr),
-        )
-        phase = None
-        try:
-            for update in lab.push.follow(job):
-                if update.get("phase") not in (None, "", phase):
-                    phase = update["phase"]
-                    print(phase, file=sys.stderr)
-        except KeyboardInterrupt:
-            print("what has arrived is not sent again: the same command goes on from there", file=sys.stderr)
-            raise
-        result = lab.push.result(job)
-        print(result["message"], file=sys.stderr)
-        return dict(result), 0
 
 
 def _runs_plot(args: argparse.Namespace) -> Outcome:
@@ -327,6 +300,18 @@ def _runs_delete(args: argparse.Namespace) -> Outcome:
         return {"run_id": args.run_id, "deleted": True}, 0
 
 
+def _on_lab(
+    command: Callable[[Lab, argparse.Namespace], Outcome], writing: bool = False
+) -> Callable[[argparse.Namespace], Outcome]:
+    """``command`` as one that opens the lab itself."""
+
+    def run(args: argparse.Namespace) -> Outcome:
+        with _lab(args, writing) as lab:
+            return command(lab, args)
+
+    return run
+
+
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], Outcome]] = {
     "data": _data,
     "cost": _cost,
@@ -337,14 +322,19 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], Outcome]] = {
     "score": _score,
     "lesson": _lesson,
     "export-script": _export_script,
-    "runs list": _runs_list,
-    "runs show": _runs_show,
+    "runs list": _on_lab(lambda lab, args: ({"runs": lab.runs.summaries(HOST)}, 0)),
+    "runs show": _on_lab(lambda lab, args: (lab.runs.details(HOST, args.run_id), 0)),
     "runs export": _runs_export,
     "runs plot": _runs_plot,
-    "runs push": _runs_push,
+    "runs push": _on_lab(hub_commands.push),
     "runs compare": _runs_compare,
     "runs import": _runs_import,
     "runs delete": _runs_delete,
+    "jobs machines": _on_lab(hub_commands.machines),
+    "jobs start": _jobs_start,
+    "jobs list": _on_lab(hub_commands.list_jobs),
+    "jobs follow": _on_lab(hub_commands.follow_job, writing=True),
+    "jobs cancel": _on_lab(hub_commands.cancel_job, writing=True),
 }
 
 

@@ -27,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
     _add_runs(
         commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION")
     )
+    jobs = commands.add_parser("jobs", help="runs on the Hub's machines, with your own login")
+    _add_jobs(jobs.add_subparsers(dest="action", required=True, metavar="ACTION"))
     return main_parser
 
 
@@ -130,6 +132,22 @@ def _add_runs(actions: Any) -> None:
     push.add_argument("--replace", action="store_true", help="in place of other things that the repository holds")
     plot.add_argument("--to", required=True, metavar="FILE.png|svg")
     plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")
+
+
+def _add_jobs(actions: Any) -> None:
+    _add_command(actions, "jobs machines", "the Hub's machines and what an hour costs")
+    start = _add_with_config(actions, "jobs start", "train a run anew, or a configuration, as a job on the Hub")
+    start.add_argument("run_id", nargs="?", metavar="RUN", help="a stored run; without it --preset and --set count")
+    start.add_argument("--flavor", required=True, metavar="NAME", help="the machine, see jobs machines")
+    start.add_argument("--minutes", type=_count, default=60, metavar="M", help="the Hub ends it then (default: 60)")
+    start.add_argument(
+        "--pay", type=float, metavar="USD", help="the price that you agree to; without it the price is told alone"
+    )
+    _add_command(actions, "jobs list", "your jobs, newest first")
+    follow = _add_command(actions, "jobs follow", "a job's state and log, until its run is back in the history")
+    cancel = _add_command(actions, "jobs cancel", "end a job on the Hub")
+    for action in (follow, cancel):
+        action.add_argument("job_id", metavar="JOB")
 
 
 def _add_command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:

@@ -122,7 +122,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         announcer.follow(shown_run)
         loaded = session.welcome(page, form, memory, shown_run, runs=lab.runs, access=lab.access)
         polled: list[polling.PolledPanel] = [status_bar, busy_notice, announcer, idle_flag, choices]
-        polled += [train.panel, evaluate.panel, runs.panel, runs.push, runs.bin, path, *experiments.polled]
+        polled += [train.panel, evaluate.panel, runs.panel, runs.push, runs.job, runs.bin, path, *experiments.polled]
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
         compare.follow_link(loaded, tabs, shown_run, choices.seen)
         data.refresh_after(loaded.then)
@@ -235,6 +235,7 @@ def _runs(lab: Lab) -> RunsTab:
         answerers=lab.answerers,
         transfers=lab.transfers,
         push=lab.push,
+        hub_jobs=lab.hub_jobs,
         disk=lab.disk,
         access=lab.access,
         write_page=functools.partial(write_run_page, lab.run_pages),

@@ -13,7 +13,7 @@ import gradio as gr
 
 from ..errors import DataError
 from ..lab import Lab
-from ..pretrained.hub_token import for_writing
+from ..pretrained.hub_token import for_jobs, for_writing
 from .context import endpoint_errors, viewer
 from .run_page.page import run_page as one_page
 
@@ -124,6 +124,44 @@ def expose(lab: Lab) -> None:
         """A run as one HTML file that needs no network. Texts of private rows are in it only ``with_rows``."""
         return {"html": one_page(lab.run_pages, viewer(lab.access), run_id, bool(with_rows))}
 
+    @endpoint_errors
+    def job_prices(token: str) -> dict:
+        """The Hub's machines with their prices: ``machines`` of ``{name, words, usd_an_hour}``."""
+        machines = lab.hub_jobs.prices(for_jobs(token))
+        return {"machines": [{"name": m.name, "words": m.words, "usd_an_hour": m.price(60)} for m in machines]}
+
+    @endpoint_errors
+    def start_job(run_id: str, config: dict, flavor: str, minutes: int, at_most_usd: float, token: str) -> dict:
+        """Train a run anew, or without a ``run_id`` a configuration, as a job on the Hub; answers at once.
+
+        ``at_most_usd``: the price that you agree to; a lower one than the Hub's starts nothing, and the error tells it.
+        """
+        person, own = viewer(lab.access), for_jobs(token)
+        trained = None if run_id else _object(config)
+        return dict(lab.hub_jobs.start(person, run_id or None, flavor, minutes, at_most_usd, own, trained))
+
+    @endpoint_errors
+    def follow_job(job_id: str, token: str) -> Iterator[dict]:
+        """A job as it changes, until its run is back; it is followed again where the lab was closed meanwhile."""
+        person = viewer(lab.access)
+        job = lab.hub_jobs.get(person, job_id)
+        if not (job["followed"] or job["ended"]):
+            lab.hub_jobs.go_on(person, job_id, for_jobs(token))
+        yield from (dict(each) for each in lab.hub_jobs.stream(person, job_id))
+
+    @endpoint_errors
+    def cancel_job(job_id: str, token: str) -> dict:
+        """End a job on the Hub. ``token``: needed where the lab does not follow it."""
+        person = viewer(lab.access)
+        followed = lab.hub_jobs.get(person, job_id)["followed"]
+        lab.hub_jobs.cancel(person, job_id, None if followed else for_jobs(token))
+        return dict(lab.hub_jobs.get(person, job_id))
+
+    @endpoint_errors
+    def list_jobs() -> dict:
+        """Your jobs on the Hub, newest first."""
+        return {"jobs": [dict(each) for each in lab.hub_jobs.jobs(viewer(lab.access))]}
+
     for endpoint in (
         dataset_preview,
         mask,
@@ -140,6 +178,11 @@ def expose(lab: Lab) -> None:
         script,
         push_run,
         run_page,
+        job_prices,
+        start_job,
+        follow_job,
+        cancel_job,
+        list_jobs,
     ):
         gr.api(endpoint, api_name=endpoint.__name__)
 

@@ -19,6 +19,7 @@ ENDPOINTS = {
     "/dataset_preview": 3, "/mask": 4, "/start_run": 2, "/continue_run": 3, "/run_status": 1, "/run_metrics": 2,
     "/stop_run": 2, "/compare": 4, "/compare_many": 4, "/evaluate": 2, "/evaluate_with": 5,
     "/list_runs": 0, "/script": 3, "/push_run": 6, "/run_page": 2,
+    "/job_prices": 1, "/start_job": 6, "/follow_job": 2, "/cancel_job": 2, "/list_jobs": 0,
 }  # fmt: skip
 """Endpoint → number of parameters. A plain POST sends all of them, so one more would break people's scripts."""
 SMOKE = {

@@ -14,6 +14,7 @@ from labs import cache_for, opened, smoke, until, write_rows
 from toy_hub import ToyHub, serving_hub
 from toy_uploads import Account, Fault
 
+from instruct_tune.cli.commands import main
 from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
 from instruct_tune.errors import BusyError, DataError, HubError, LabError, ModelError, NotFoundError, NotYoursError
 from instruct_tune.pretrained import hub, hub_faults, hub_jobs
@@ -370,8 +371,9 @@ def test_a_lab_that_was_killed_while_it_asked_finds_the_job_by_its_label(lab, ru
             until_status(later, running, expected)
             if expected == "running":
                 assert later.hub_jobs.get(PERSON, running["job_id"])["url"] == running_url(lab, running)
-                toy.uploads.faults = [Fault("GET /api/jobs/ann/", 401)]
+                toy.uploads.faults = [Fault("GET /api/jobs/ann/", 401, 99)]
                 ended(later, running)
+                toy.uploads.faults = []
         assert len(toy.jobs.all) == 1
 
 
@@ -429,6 +431,46 @@ def test_rows_of_a_file_go_along_beside_the_script(lab, toy, tmp_path):
     assert str(tmp_path).encode() not in files["run.py"]
     finish(toy)
     assert ended(lab, job)["status"] == "done"
+
+
+def test_the_commands_tell_the_price_start_follow_and_cancel(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", ANN)
+    texts = []
+
+    def ran(*arguments):
+        status = main([*arguments, "--data-dir", str(tmp_path / "data"), "--json"])
+        texts.extend(capsys.readouterr())
+        return status, json.loads(texts[-2]), texts[-1]
+
+    start = ("jobs", "start", "--set", "model=toy/tiny", "--set", "data.limit=8", "--flavor", "l4x1")
+    assert ran("jobs", "machines")[1]["machines"][1] == {
+        "name": "l4x1", "words": "1x Nvidia L4, 24 GB", "usd_an_hour": 0.8,
+    }  # fmt: skip
+    status, told, progress = ran(*start)
+    assert (status, told["at_most_usd"], told["started"]) == (0, 0.8, False)
+    assert "at most $0.80: add --pay 0.80 to start it" in progress
+    assert ran(*start, "--pay", "0.5")[:2] == (
+        1, {"error": "l4x1 for 60 minutes costs at most $0.80: agree to that first.", "kind": "data"},
+    )  # fmt: skip
+    assert ran("jobs", "start", "RUN", "--preset", "quick", "--flavor", "l4x1")[0] == 1
+    assert toy.jobs.all == []
+    status, job, progress = ran(*start, "--pay", "0.8")
+    assert (status, job["status"], job["started"]) == (0, "queued", True)
+    assert f"follow it with: jobs follow {job['job_id']}" in progress
+    assert ran("jobs", "list")[1]["jobs"][0]["status"] == "queued"
+    toy.jobs.all[-1].lines = ["step 1 of 1: loss 3.2500"]
+    finish(toy)
+    status, done, progress = ran("jobs", "follow", job["job_id"])
+    assert (status, done["status"]) == (0, "done")
+    assert "step 1 of 1: loss 3.2500" in progress
+    assert ran("runs", "show", done["brought"])[1]["metrics"][0]["loss"] == 3.25
+    assert ran("jobs", "follow", "nobody")[0] == 1
+    job = ran(*start, "--pay", "0.8")[1]
+    status, ended, _ = ran("jobs", "cancel", job["job_id"])
+    assert (status, ended["status"], toy.jobs.all[-1].stage) == (0, "cancelled", "CANCELED")
+    toy.uploads.faults = [Fault("POST /api/jobs/ann", 402)]
+    assert "has no credit for the job" in ran(*start, "--pay", "0.8")[1]["error"]
+    assert ANN not in "".join(texts)
 
 
 def test_one_person_has_three_at_once(lab, toy):

@@ -11,6 +11,7 @@ import gradio as gr
 from ...services.access import Access
 from ...services.answerers import Answerers
 from ...services.configurations import Configurations
+from ...services.hub_jobs import HubJobs
 from ...services.push import Push
 from ...services.runs import Runs
 from ...services.training import Training
@@ -22,6 +23,7 @@ from ..run_picker import answering, labelled, newest
 from ..workbench import workbench
 from .details import ChosenRun, NotesPanel, ShareButton, required
 from .files import RunFiles, WritePage
+from .hub_job import HubJobPanel
 from .push import PushPanel
 from .side_by_side import SideBySide
 from .table import ACTIONS, IN_SIGHT, BinPanel, RunsPanel
@@ -48,13 +50,14 @@ class RunsTab:
         answerers: Answerers,
         transfers: Transfers,
         push: Push,
+        hub_jobs: HubJobs,
         disk: DiskUse,
         access: Access,
         write_page: WritePage,
     ):
         self.configs, self.runs, self.training, self.answerers, self.access = configs, runs, training, answerers, access
         self.panel = RunsPanel(runs=runs, training=training, answerers=answerers, disk=disk, access=access)
-        self._pushes = push
+        self._pushes, self._hub_jobs = push, hub_jobs
         self.files = RunFiles(configs=configs, runs=runs, transfers=transfers, access=access, write_page=write_page)
         self.bin = BinPanel(runs=runs, access=access)
         self.details = ChosenRun(runs=runs, access=access)
@@ -82,6 +85,7 @@ class RunsTab:
             self.share = ShareButton(self.panel.chosen, runs=self.runs, access=self.access)
         self.files.page_choice()
         self.push = PushPanel(self.panel.chosen, push=self._pushes, runs=self.runs, access=self.access)
+        self.job = HubJobPanel(self.panel.chosen, hub_jobs=self._hub_jobs, runs=self.runs, access=self.access)
         with _group("Bring in"):
             self.files.import_button()
         with _group("Remove"):
@@ -141,7 +145,7 @@ class RunsTab:
         for arrived in (imported, self.bin.wire(chosen)):
             arrived.success(user_errors(self.details.show), chosen, self.details.outputs, **QUIET)
         self.overlay.wire(self.beside)
-        for part in (self.share, self.push, self.notes, self.panel):
+        for part in (self.share, self.push, self.job, self.notes, self.panel):
             part.wire()
 
         @user_errors

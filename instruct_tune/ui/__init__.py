@@ -25,6 +25,7 @@ from .format.tab import FormatTab
 from .layout import polling, session, sign_in
 from .layout.blocks import PageBlocks
 from .layout.busy_notice import BusyNotice
+from .layout.exhibit_link import ExhibitLink
 from .layout.polling import IdleFlag, hide_progress_on
 from .layout.session import build as build_session_panel
 from .layout.status_bar import Announcer, StatusBar
@@ -74,6 +75,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         # Before the tabs, so that the Tab key reaches it first.
         path = _path(lab, memory)
         _notices(lab)
+        exhibit = ExhibitLink(configs=lab.configs, runs=lab.runs, answerers=lab.answerers, access=lab.access)
         busy_notice = BusyNotice(training=lab.training, access=lab.access)
         announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
         idle_flag = IdleFlag(training=lab.training, access=lab.access)
@@ -120,7 +122,9 @@ def build_ui(lab: Lab) -> gr.Blocks:
         )
         status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
-        loaded = session.welcome(page, form, memory, shown_run, runs=lab.runs, access=lab.access)
+        exhibit.connect(form, shown_run, formatting)
+        loaded = session.welcome(page, form, memory, shown_run, exhibit, runs=lab.runs, access=lab.access)
+        exhibit.follow(loaded, tabs, compare.views)
         polled: list[polling.PolledPanel] = [status_bar, busy_notice, announcer, idle_flag, choices]
         polled += [train.panel, evaluate.panel, runs.panel, runs.push, runs.job, runs.bin, path, *experiments.polled]
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)

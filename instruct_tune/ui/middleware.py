@@ -1,10 +1,14 @@
-"""What is done to the server's answers: they are compressed, and the page says what it needs without JavaScript."""
+"""What is done to the server's answers: they are compressed, the page says what it needs without JavaScript, and only
+an exhibit may stand in another site's frame."""
 
 from __future__ import annotations
 
+from starlette.datastructures import QueryParams
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .exhibit import EXHIBITS, frame_policy, head
 
 SENTENCE = (
     b"<noscript><p style='margin: 2rem; font: 16px sans-serif'>Instruction-Tuning Lab needs JavaScript to show its"
@@ -13,21 +17,25 @@ SENTENCE = (
 )
 
 
-class NoScript:
-    """ASGI middleware that adds the sentence to the page's HTML.
+class PageHtml:
+    """ASGI middleware that adds the sentence to the page's HTML, and the style of the exhibit that is asked for.
 
-    gradio's ``head`` cannot hold it: a script puts that in.
+    gradio's ``head`` cannot hold them: a script puts that in.
     """
 
     def __init__(self, app: ASGIApp):
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything through; HTML with the sentence."""
+        """Pass everything through; HTML with the additions, and whether a frame may show it."""
         if scope["type"] != "http" or scope["method"] != "GET":
             await self.app(scope, receive, send)
             return
         start: Message | None = None
+        exhibit = QueryParams(scope.get("query_string", b"")).get("exhibit")
+        addition = SENTENCE
+        if exhibit in EXHIBITS:
+            addition += head(exhibit)
 
         async def add(message: Message) -> None:
             nonlocal start
@@ -37,9 +45,11 @@ class NoScript:
             elif start is not None and message["type"] == "http.response.body":
                 headers, body = start["headers"], message["body"]
                 if not message.get("more_body"):
-                    body = _with_sentence(body)
+                    body = _before_the_app(body, addition)
                     length = b"%d" % len(body)
                     headers = [(name, length if name == b"content-length" else value) for name, value in headers]
+                if exhibit not in EXHIBITS:
+                    headers = [*headers, (b"content-security-policy", frame_policy())]
                 await send({**start, "headers": headers})
                 await send({**message, "body": body})
                 start = None
@@ -53,10 +63,10 @@ def _is_html(start: Message) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/html") for name, value in start["headers"])
 
 
-def _with_sentence(html: bytes) -> bytes:
-    """``html`` with the sentence before gradio's own element; unchanged where it has none."""
+def _before_the_app(html: bytes, addition: bytes) -> bytes:
+    """``html`` with ``addition`` before gradio's own element; unchanged where it has none."""
     before, element, after = html.rpartition(b"<gradio-app")
-    return before + SENTENCE + element + after if element else html
+    return before + addition + element + after if element else html
 
 
 # gradio compresses its scripts and styles only. The page is an eighth as long compressed.
@@ -72,5 +82,5 @@ _COMPRESSED = Middleware(
         "text/css",
     ),
 )
-MIDDLEWARE = [_COMPRESSED, Middleware(NoScript)]
+MIDDLEWARE = [_COMPRESSED, Middleware(PageHtml)]
 """For the server of the page; the first is the outermost."""

@@ -1,4 +1,4 @@
-"""The sentence for a browser without JavaScript is in the page's HTML alone, and long answers are compressed."""
+"""The page's HTML has the sentence for a browser without JavaScript, and an exhibit's style; long ones are zipped."""
 
 import asyncio
 import gzip
@@ -8,12 +8,13 @@ from starlette.applications import Starlette
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from instruct_tune.ui.middleware import MIDDLEWARE, SENTENCE, NoScript
+from instruct_tune.ui.exhibit import EXHIBITS, head
+from instruct_tune.ui.middleware import MIDDLEWARE, SENTENCE, PageHtml
 
 PAGE = b"<html><body><script>const a = '<gradio-app>'</script><gradio-app></gradio-app></body></html>"
 
 
-def served(content_type, parts, method="GET"):
+def served(content_type, parts, method="GET", query=b""):
     """The headers and the body that a browser gets from an application which answers with ``parts``."""
 
     async def app(scope, receive, send):
@@ -27,7 +28,7 @@ def served(content_type, parts, method="GET"):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(NoScript(app)({"type": "http", "method": method}, None, send))
+    asyncio.run(PageHtml(app)({"type": "http", "method": method, "query_string": query}, None, send))
     assert [message["type"] for message in sent] == ["http.response.start"] + ["http.response.body"] * len(parts)
     return dict(sent[0]["headers"]), b"".join(message["body"] for message in sent[1:])
 
@@ -36,6 +37,26 @@ def test_a_page_begins_with_the_sentence_and_has_its_length():
     headers, body = served(b"text/html; charset=utf-8", [PAGE])
     assert body == PAGE.replace(b"</script><gradio-app>", b"</script>" + SENTENCE + b"<gradio-app>")
     assert headers[b"content-length"] == b"%d" % len(body)
+
+
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_an_exhibit_alone_may_stand_in_any_frame_and_has_its_style(name):
+    headers, body = served(b"text/html", [PAGE], query=b"x=1&exhibit=" + name.encode())
+    assert body == PAGE.replace(b"</script><gradio-app>", b"</script>" + SENTENCE + head(name) + b"<gradio-app>")
+    assert b"content-security-policy" not in headers
+
+
+@pytest.mark.parametrize(
+    "query",
+    [b"", b"exhibit=", b"exhibit=Curve", b"exhibit=curve&exhibit=lab", b"exhibit=curve%00", b"\xff", b"a=exhibit"],
+)
+def test_the_whole_lab_is_in_no_frame_of_another_site(query, monkeypatch):
+    headers, body = served(b"text/html", [PAGE], query=query)
+    assert headers[b"content-security-policy"] == b"frame-ancestors 'self'"
+    assert b"data-exhibit" not in body
+    monkeypatch.setenv("SPACE_ID", "somebody/lab")
+    headers, _ = served(b"text/html", [PAGE], query=query)
+    assert headers[b"content-security-policy"] == b"frame-ancestors 'self' https://huggingface.co"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,25 +14,26 @@ from ...services.access import Access
 from ...services.answerers import Answerers
 from ...services.runs import Runs
 from ..context import QUIET, user_errors, viewer
+from ..exhibit import FRAME, LONGEST, copyable, read
 from ..formatting import NAMES, decoding
 from ..run_picker import answering, labelled
 from .decoding import settings
 from .text import HELD_OUT, TYPED
 from .third_model import ThirdModelPanel
 
-LONGEST = 2000
-"""Characters of a text in a link; some servers reject longer addresses."""
-
 AS_LINK = (
-    "(...values) => {const names = %s; const query = new URLSearchParams({tab: 'compare'});"
+    "(...values) => {const names = NAMES; const query = new URLSearchParams({tab: 'compare'});"
     f"const row = values[names.indexOf('source')] === '{HELD_OUT}';"
     "names.forEach((name, at) => {const value = values[at];"
     "if (row && (name === 'instruction' || name === 'input')) return;"
     "if (value !== null && value !== undefined && value !== '')"
     f" query.set(name, String(value).slice(0, {LONGEST}));}});"
-    "return location.origin + location.pathname + '?' + query;}"
+    "const link = location.origin + location.pathname + '?' + query; query.delete('tab');"
+    f"const frames = ['compare', 'beams'].map(name => ({FRAME})(name, query));"
+    "return [link, frames.join('\\n\\n')];}"
 )
-"""JavaScript that makes the link in the browser, which knows the page's address. ``%s``: the names of its values."""
+"""JavaScript that makes the link and the frames in the browser, which knows the page's address. ``NAMES``: those
+of its values."""
 
 
 class Link:
@@ -68,7 +68,10 @@ class Link:
             return unchanged
         ready = answering(runs=self.runs, answerers=self.answerers, access=self.access)
         run_id = params.get("run", "")
-        if run_id not in {run["id"] for run in ready}:
+        if run_id and run_id not in {run["id"] for run in ready}:
+            if "exhibit" in params:
+                # It says so in its own place.
+                return unchanged
             gr.Info("The run of this link is not here for you: it was deleted, or is private. Another one is chosen.")
             run_id = ""
         choices = labelled(ready)
@@ -85,23 +88,9 @@ class Link:
 
 
 def is_link(request: gr.Request) -> bool:
-    """Whether a link to a question opened the page."""
-    return request.query_params.get("tab") == "compare"
-
-
-def read(control: Any, text: str) -> Any:
-    """A link's value for a control; None where the control does not accept it."""
-    if isinstance(control, gr.Radio):
-        return text if text in {value for _, value in control.choices} else None
-    if isinstance(control, gr.Slider | gr.Number):
-        try:
-            number = float(text)
-        except ValueError:
-            return None
-        low, high = control.minimum, control.maximum
-        fits = math.isfinite(number) and (low is None or number >= low) and (high is None or number <= high)
-        return (int(number) if number.is_integer() else number) if fits else None
-    return text[:LONGEST]
+    """Whether a link to a question opened the page, or to an exhibit of one."""
+    params = request.query_params
+    return params.get("tab") == "compare" or params.get("exhibit") in ("beams", "compare")
 
 
 LONGEST_KEPT = 400
@@ -121,17 +110,8 @@ class SharingPanel:
         with gr.Accordion("Keep and share", open=False, elem_id="compare-sharing"):
             self.keep = gr.Button("Keep as a note on the run", size="sm", elem_id="compare-keep")
             self.link = gr.Button("Link to this question", size="sm", elem_id="compare-link")
-            self.address = gr.Code(
-                "",
-                label="Opens Compare with this run, question and settings",
-                language=None,
-                interactive=False,
-                show_line_numbers=False,
-                wrap_lines=True,
-                buttons=["copy"],
-                visible=False,
-                elem_id="compare-address",
-            )
+            self.address = copyable("Opens Compare with this run, question and settings", "compare-address")
+            self.frames = copyable("Shows the answers, or the beams, in a page of yours", "compare-frames")
 
     def wire(
         self,
@@ -143,8 +123,9 @@ class SharingPanel:
     ) -> None:
         """Connect the buttons to the components that the class describes."""
         self.keep.click(self._keep, [*shown, *decoded, recorded, *answers], None, **QUIET)
-        revealed = self.link.click(lambda: gr.Code(visible=True), None, self.address, **QUIET)
-        revealed.then(None, list(named.values()), self.address, js=AS_LINK % list(named), **QUIET)
+        shown_texts = [self.address, self.frames]
+        revealed = self.link.click(lambda: [gr.Code(visible=True)] * 2, None, shown_texts, **QUIET)
+        revealed.then(None, list(named.values()), shown_texts, js=AS_LINK.replace("NAMES", str(list(named))), **QUIET)
 
     @user_errors
     def _keep(

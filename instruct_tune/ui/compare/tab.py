@@ -76,7 +76,7 @@ class CompareTab:
             self.stop = gr.Button("Stop", elem_id="compare-stop", visible=False)
         with bench.show:
             run_picker.EmptyState(self.run, tabs, NO_RUN, "compare", runs=runs, access=access)
-            with gr.Tabs(elem_id="compare-views", elem_classes="views"):
+            with gr.Tabs(elem_id="compare-views", elem_classes="views") as self.views:
                 with gr.Tab("Answers", id="Answers", elem_id="compare-texts"):
                     self._answers(first)
                 views = first_views.of_row(self.run.value, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
@@ -20,6 +20,7 @@ from ...tokenization.prompt_template import TEMPLATES
 from ..as_python import AsPython
 from ..browser_state import Memory
 from ..context import QUIET, error_sentence, user_errors, viewer
+from ..exhibit import read
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
 from ..number_box import NumberBox
@@ -76,6 +77,18 @@ class FormatTab:
             self._views.build(self._batch.build)
             as_python.fold("format")
         form.when_complete(self._wire)
+
+    @property
+    def linked_outputs(self) -> list[Any]:
+        """The components that ``linked`` updates."""
+        return [self._number, self._fault, *self._views.outputs]
+
+    def linked(self, params: Mapping[str, str]) -> Updates:
+        """Set what the address of an exhibit names: ``row`` and ``fault``. No other row is shown until that is read."""
+        named = {"row": self._number, "fault": self._fault}
+        values = {control: read(control, params[name]) for name, control in named.items() if name in params}
+        chosen = {control: value for control, value in values.items() if value is not None}
+        return self._views.clear("Reading the row…") | chosen
 
     def _build_choices(self) -> None:
         self._form.add(

@@ -15,23 +15,38 @@ from ..browser_state import RESTORED, Memory, first_values, restored
 from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors
 from ..form import Form
 from ..run_picker import newest
+from .exhibit_link import ExhibitLink
 
 
-def welcome(page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State, *, runs: Runs, access: Access) -> Any:
-    """Restore the page as its visitor left it, so that a refresh loses nothing.
+def welcome(
+    page: gr.Blocks,
+    form: Form,
+    memory: Memory,
+    shown_run: gr.State,
+    exhibit: ExhibitLink,
+    *,
+    runs: Runs,
+    access: Access,
+) -> Any:
+    """Restore the page as its visitor left it, so that a refresh loses nothing, or show an ``exhibit``.
 
     Returns the event after which the form shows the stored values.
     """
 
-    def arrive(token: Any, kept: Any) -> dict[Any, Any]:
+    def arrive(token: Any, kept: Any, request: gr.Request) -> dict[Any, Any]:
         """The visitor's secret (made at their first visit), their form, and the run to show."""
         secret = token if identify_viewer(access, token) else secrets.token_urlsafe(24)
         access.arrive(session(), secret)
         # With no run nothing is set: the visitor may have chosen a recorded one by now.
-        return {memory.token: secret, shown_run: newest(runs=runs, access=access) or gr.skip(), **restored(form, kept)}
+        shown = {shown_run: newest(runs=runs, access=access) or gr.skip(), **restored(form, kept)}
+        return {memory.token: secret, **shown, **exhibit.values(request)}
 
     arrival = page.load(
-        arrive, [memory.token, memory.form], [memory.token, shown_run, *form.controls], queue=False, **QUIET
+        arrive,
+        [memory.token, memory.form],
+        [memory.token, shown_run, *form.controls, *exhibit.outputs],
+        queue=False,
+        **QUIET,
     )
     arrival.then(None, None, None, js=RESTORED, **PRIVATE)
     return arrival

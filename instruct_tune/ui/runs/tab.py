@@ -18,6 +18,8 @@ from ...services.training import Training
 from ...services.transfers import Transfers
 from ...store.disk_usage import DiskUse
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
+from ..events import setting
+from ..exhibit import FRAMES, copyable
 from ..form import Form
 from ..run_picker import answering, labelled, newest
 from ..workbench import workbench
@@ -80,9 +82,10 @@ class RunsTab:
             for name in ("evaluate", "clone", "further", "resume"):
                 self.panel.action(name)
         with _group("Take along"):
-            for name in ("export", "merged", "gguf", "page"):
+            for name in ("export", "merged", "gguf", "page", "embed"):
                 self.panel.action(name)
             self.share = ShareButton(self.panel.chosen, runs=self.runs, access=self.access)
+        self.frames = copyable("One line a view, for a run that others see", "runs-frames")
         self.files.page_choice()
         self.push = PushPanel(self.panel.chosen, push=self._pushes, runs=self.runs, access=self.access)
         self.job = HubJobPanel(self.panel.chosen, hub_jobs=self._hub_jobs, runs=self.runs, access=self.access)
@@ -141,6 +144,9 @@ class RunsTab:
         gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **QUIET)
         chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **QUIET)
         taken = [buttons[name] for name in ("export", "merged", "gguf", "page")]
+        lines = buttons["embed"].click(self._embed, chosen, self.frames, **QUIET)
+        lines.success(None, self.frames, self.frames, js=FRAMES, **QUIET)
+        chosen.change(None, None, self.frames, js=setting(visible=False), **QUIET)
         imported = self.files.wire(form, chosen, *taken)
         for arrived in (imported, self.bin.wire(chosen)):
             arrived.success(user_errors(self.details.show), chosen, self.details.outputs, **QUIET)
@@ -189,6 +195,11 @@ class RunsTab:
     def _choose(self, event: gr.SelectData) -> list[Any]:
         # By the id in the row: the list may have changed since it was drawn.
         return [event.row_value[-1], *self.details.show(event.row_value[-1])]
+
+    @user_errors
+    def _embed(self, run_id: str | None) -> Any:
+        """The run's id, of which the browser makes the lines."""
+        return gr.Code(required(run_id), visible=True)
 
     @user_errors
     def _resume(self, run_id: str | None) -> list[Any]:

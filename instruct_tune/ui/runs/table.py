@@ -32,6 +32,7 @@ ACTIONS = {
     "merged": "Export merged model",
     "gguf": "GGUF for llama.cpp",
     "page": "As one page",
+    "embed": "Embed in a page",
     "delete": "Delete",
 }
 IN_SIGHT = ("open", "compare")

@@ -223,6 +223,8 @@ const table = (side, tree, finished, trace) => {
     head = make('tr', ''),
     body = make('tbody', '');
   made.setAttribute('aria-label', `${SIDES[side]}'s best answers`);
+  // It scrolls on a phone, by the keyboard too.
+  box.tabIndex = 0;
   COLUMNS.forEach(name => {
     const cell = make('th', '', name);
     cell.scope = 'col';

@@ -246,6 +246,12 @@ def _jobs_start(args: argparse.Namespace) -> Outcome:
 def _runs_export(args: argparse.Namespace) -> Outcome:
     if args.with_rows and not args.page:
         raise SettingsError(["--with-rows says what a page holds: give --page too"])
+    if args.trackio is not None:
+        if args.merged or args.gguf or args.page:
+            raise SettingsError(["--trackio takes a run's numbers: --merged, --gguf and --page are for --to"])
+        with _lab(args, writing=False) as lab:
+            rows = lab.transfers.export_trackio(HOST, args.run_id, args.trackio)
+            return {"run_id": args.run_id, "project": args.trackio, "rows": rows}, 0
     to = Path(args.to)
     with _lab(args, writing=False) as lab:
         if args.page:

@@ -109,6 +109,14 @@ class Transfers:
             prompt = Prompt.of(run, tokenizer)
         return gguf_zip(exported(run), self._store.folder(run.id) / "adapter", base, prompt, to)
 
+    def export_trackio(self, viewer: Viewer, run_id: str, project: str) -> int:
+        """Write the run's numbers and settings into a project of trackio; returns how many rows. See ``write_run``."""
+        from ..export.trackio_sink import write_run
+
+        run = self._runs.get(viewer, run_id)
+        evaluation = next(iter(self._store.evaluations(run.id)), None)
+        return write_run(exported(run), self._store.metrics(run.id), evaluation, project)
+
     def plot_losses(self, viewer: Viewer, run_id: str, to: Path) -> Path:
         """Write the run's losses as a plot; ``to`` ends in .png or .svg."""
         from ..export.figures import form_of, loss_plot, save

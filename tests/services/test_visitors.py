@@ -180,6 +180,7 @@ def everything_about(lab, run_id):
         lambda viewer: lab.hub_jobs.start(viewer, run_id, "l4x1", 60, 9.0, HubToken("hf_of_bob")),
         lambda viewer: lab.runs.may_publish_rows(viewer, run_id),
         lambda viewer: lab.inference.beside_copy(viewer, run_id, lab.data_dir, [("Hi", "")], threading.Event()),
+        lambda viewer: lab.transfers.export_trackio(viewer, run_id, "class"),
         lambda viewer: lab.transfers.plot_losses(viewer, run_id, lab.data_dir / "x.png"),
         lambda viewer: lab.transfers.plot_scores(viewer, run_id, lab.data_dir / "x.png"),
         lambda viewer: lab.runs.rename(viewer, run_id, "x"), lambda viewer: lab.training.resume(viewer, run_id),

@@ -34,10 +34,10 @@ from .path.panel import PathPanel
 from .run_page.page import write_run_page
 from .run_picker import RunPicker
 from .runs.tab import RunsTab
-from .theme import CSS, HEAD, MEND, THEME
+from .theme import CSS, MEND, THEME
 from .train.tab import TrainTab
 
-__all__ = ["CSS", "HEAD", "THEME", "build_ui"]
+__all__ = ["CSS", "THEME", "build_ui"]
 
 FORGETS = (
     "**This Space has no storage: runs and uploads vanish when it restarts.** Download what you want to keep: "

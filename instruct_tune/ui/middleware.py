@@ -9,6 +9,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .exhibit import EXHIBITS, frame_policy, head
+from .scripted_html import static_text
 
 SENTENCE = (
     b"<noscript><p style='margin: 2rem; font: 16px sans-serif'>Instruction-Tuning Lab needs JavaScript to show its"
@@ -16,11 +17,14 @@ SENTENCE = (
     b"<code>python -m instruct_tune --help</code>.</p></noscript>"
 )
 
+ADDITION = SENTENCE + f"<script>{static_text('head.js')}</script>".encode()
+"""For every page."""
+
 
 class PageHtml:
-    """ASGI middleware that adds the sentence to the page's HTML, and the style of the exhibit that is asked for.
+    """ASGI middleware that adds to the page: the sentence, a script, and an exhibit's style where one is asked for.
 
-    gradio's ``head`` cannot hold them: a script puts that in.
+    gradio's ``head`` cannot hold them: a script puts that in, once the page is read.
     """
 
     def __init__(self, app: ASGIApp):
@@ -33,7 +37,7 @@ class PageHtml:
             return
         start: Message | None = None
         exhibit = QueryParams(scope.get("query_string", b"")).get("exhibit")
-        addition = SENTENCE
+        addition = ADDITION
         if exhibit in EXHIBITS:
             addition += head(exhibit)
 

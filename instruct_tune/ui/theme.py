@@ -25,7 +25,5 @@ THEME = gr.themes.Default(
 )
 
 CSS = static_text("workbench.css") + static_text("page.css") + static_text("compare.css")
-HEAD = f"<script>{static_text('head.js')}</script>"
-"""What runs before the page is built."""
 MEND = static_text("page.js").rstrip().removesuffix(";").replace("PLOTLY", f"gradio_api/file={PLOTLY_JS}")
 """JavaScript to run once the page has loaded."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from .compute.model_host import ModelHost
 from .config.environment import fetches_default_model, whole_number
 from .config.viewer import multi_user
+from .export.trackio_sink import trackio_project
 from .services.access import Access
 from .services.answerers import Answerers
 from .services.configurations import Configurations
@@ -22,6 +23,7 @@ from .services.housekeeping import Housekeeping
 from .services.hub_jobs import HubJobs
 from .services.inference import Inference
 from .services.job_queue import MAX_WAITING, JobQueue
+from .services.live_trackio import LiveTrackio
 from .services.push import Push
 from .services.quota import Quota
 from .services.run_pages import RunPages
@@ -66,6 +68,7 @@ class Lab:
         # Before the folder's lock is taken: a variable that is wrong leaves nothing locked.
         keep_hours = whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if hosted else 168)
         fetch_default = fetches_default_model()
+        project = trackio_project() if writing else None
         self.queue = JobQueue(max_waiting=whole_number("LAB_MAX_QUEUE", MAX_WAITING))
         self._closing = threading.Event()
         self._closed = False
@@ -125,6 +128,7 @@ class Lab:
         )  # fmt: skip
         if writing:
             self.housekeeping.recover()
+        self._trackio = LiveTrackio(self.store, self.transfers, project, self._closing) if project else None
 
     def shutdown(self) -> None:
         """Ask everything at work to stop, and accept nothing more; does not wait for it."""
@@ -148,6 +152,8 @@ class Lab:
         self.housekeeping.join(timeout)
         self.devices.join(timeout)
         self.queue.join(timeout)
+        if self._trackio:
+            self._trackio.close(timeout)
         self.store.close()
         if self._lock:
             self._lock.release()

@@ -7,6 +7,7 @@ new one, and names are no ids. Exporting a run again replaces it.
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -20,14 +21,27 @@ OWN = ("seq", "kind", "step", "epoch", "time")
 """What the store knows of a metric besides its values."""
 
 
+def require_installed() -> None:
+    """Raises LabError where trackio is not installed."""
+    if importlib.util.find_spec("trackio") is None:
+        raise LabError(f"trackio is not installed here: pip install {PIN}")
+
+
+def trackio_project() -> str | None:
+    """The project that the host names in ``LAB_TRACKIO`` for runs that train. Raises LabError without trackio."""
+    project = os.environ.get("LAB_TRACKIO", "").strip()
+    if project:
+        require_installed()
+    return project or None
+
+
 def write_run(run: Run, metrics: Sequence[Values], evaluation: Values | None, project: str) -> int:
     """Write a run, which must be without machine paths, into ``project``; returns how many rows were written.
 
     Raises LabError where trackio is not installed, and DataError for a project's name that trackio does not take or a
     run without numbers.
     """
-    if importlib.util.find_spec("trackio") is None:
-        raise LabError(f"trackio is not installed here: pip install {PIN}")
+    require_installed()
     rows = [*_rows(metrics), *_evaluation_row(run, evaluation)]
     if not rows:
         raise DataError(f"Run {run.name} ({run.status}) has no numbers yet: there is nothing for trackio.")

@@ -7,14 +7,18 @@ import json
 import math
 
 import pytest
+from labs import finished, opened, smoke, until
 from pyproject import PROJECT
 
 from instruct_tune.cli.commands import main
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError
+from instruct_tune.export import trackio_sink
 from instruct_tune.export.trackio_sink import OWN, PIN
+from instruct_tune.lab import Lab
 from instruct_tune.runs.examples import BEST, put_recorded
 from instruct_tune.runs.scrub import without_own_prompts
+from instruct_tune.services import live_trackio
 
 
 @pytest.fixture
@@ -53,6 +57,49 @@ def test_wrong_usage(wrong, capsys):
         status = left.code
     assert status in (1, 2)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_without_trackio_a_lab_that_should_write_there_says_so_and_locks_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_TRACKIO", "class")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LabError, match=f"^trackio is not installed here: pip install {PIN}$"):
+        Lab(tmp_path / "data")
+    monkeypatch.delenv("LAB_TRACKIO")
+    with opened(tmp_path / "data"):
+        pass
+
+
+def test_a_run_is_written_while_it_trains_and_at_its_end_and_no_other(tmp_path, tiny_cache, pace, monkeypatch):
+    """What the lab writes and when; trackio itself is not needed for that."""
+    monkeypatch.setattr(live_trackio, "SECONDS", 0.01)
+    monkeypatch.setattr(trackio_sink, "require_installed", lambda: None)
+    monkeypatch.setenv("LAB_TRACKIO", "class")
+    written, trouble = [], []
+    with opened(tmp_path / "data") as lab:
+        put_recorded(lab.store)
+
+        def write(viewer, run_id, project):
+            run = lab.store.get(run_id)
+            written.append((run_id, project, run.name, run.status, len(lab.store.metrics(run_id))))
+            if trouble:
+                raise OSError(trouble.pop())
+
+        def rename(runner):
+            trouble.append("disk full")
+            lab.store.update(runner.run.id, name="renamed")
+            until(lambda: [each[2] for each in written].count("renamed") == 2, "a second try")
+
+        lab.transfers.export_trackio = write
+        pace.at[2] = rename
+        run_id = finished(lab, smoke())
+        metrics = len(lab.store.metrics(run_id))
+    assert {each[:2] for each in written} == {(run_id, "class")}
+    first, second = [each for each in written if each[2] == "renamed"][:2]
+    assert first == second
+    assert first[3] == "running"
+    assert first[4] < metrics
+    assert written[-1][3:] == ("finished", metrics)
+    assert len(written) == len(set(written)) + 1, "only what failed is written again"
 
 
 def test_what_trackio_reads_is_what_was_written(lab, run, storage):

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 import torch
+from at_night import at_night_after
 from labs import PATIENCE, cache_for, opened, smoke
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -85,7 +86,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", at_night_after(5, KINDS))
 def test_a_child_begins_with_the_function_that_peft_gives_the_adapter(lab, tmp_path, kind):
     model = trained_elsewhere(tmp_path, **KINDS[kind])
     run_id = lab.transfers.import_run(HOST, zipped(tmp_path))

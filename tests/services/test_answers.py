@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 import pytest
+from at_night import at_night_after
 from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, undisturbed
 
 from instruct_tune.config.viewer import HOST
@@ -189,7 +190,9 @@ def closed_half_way(lab, runner, other):
     return lab.queue.submit_short(lambda: "stopped").result(PATIENCE)
 
 
-@pytest.mark.parametrize("question", [own_run, own_run_sampled, other_run, three_together, base_alone, closed_half_way])
+@pytest.mark.parametrize(
+    "question", at_night_after(2, [own_run_sampled, three_together, own_run, other_run, base_alone, closed_half_way])
+)
 def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(lab, pace, kept, question):
     other = finished(lab, smoke(), "other")
     # The same run again; the question comes while it trains.

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from at_night import at_night_after
 from labs import PATIENCE, opened, smoke
 from safetensors.torch import load_file, save_file
 
@@ -290,19 +291,22 @@ def test_a_context_that_has_no_end_is_no_limit(kind, tokens):
 
 @pytest.mark.parametrize(
     "values",
-    [
-        {"temperature": -1.0, "do_sample": True},
-        {"num_beams": 0},
-        {"num_beams": "x"},
-        {"eos_token_id": 10**6},
-        {"eos_token_id": [2, -1]},
-        {"eos_token_id": []},
-        {"num_return_sequences": 0},
-        {"num_beam_groups": 2, "num_beams": 4},
-        {"return_dict_in_generate": True},
-        {"repetition_penalty": 0.0},
-        {"stop_strings": ["never"]},
-    ],
+    at_night_after(
+        5,
+        [
+            {"temperature": -1.0, "do_sample": True},
+            {"num_beams": 0},
+            {"num_beams": "x"},
+            {"eos_token_id": 10**6},
+            {"eos_token_id": [2, -1]},
+            {"eos_token_id": []},
+            {"num_return_sequences": 0},
+            {"num_beam_groups": 2, "num_beams": 4},
+            {"return_dict_in_generate": True},
+            {"repetition_penalty": 0.0},
+            {"stop_strings": ["never"]},
+        ],
+    ),
     ids=str,
 )
 def test_generation_defaults_that_the_lab_sets_itself_change_no_answer(folder, tmp_path, values):

@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from at_night import at_night_after
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 from job_results import ADAPTER, CONFIG, result_files
@@ -209,7 +210,7 @@ SENDING = {
 }
 
 
-@pytest.mark.parametrize("name", SENDING)
+@pytest.mark.parametrize("name", at_night_after(4, SENDING))
 def test_one_that_is_refused_costs_nothing_and_the_second_try_has_the_same_repository(lab, toy, name, run_of_a_model):
     fault, sentence = SENDING[name]
     toy.uploads.faults = [fault]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from at_night import at_night_after
 from labs import PATIENCE, cache_for, opened, smoke
 from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
@@ -125,7 +126,7 @@ def test_targets_of_single_layers_are_timed_on_all():
     ]
 
 
-@pytest.mark.parametrize("targets", [PATTERN, ["model.layers.1.mlp.up_proj"], ["self_attn.o_proj"]])
+@pytest.mark.parametrize("targets", at_night_after(1, [PATTERN, ["model.layers.1.mlp.up_proj"], ["self_attn.o_proj"]]))
 def test_a_run_on_some_layers_can_be_priced_trained_and_continued(tmp_path, tmp_path_factory, monkeypatch, targets):
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     config = smoke(lora={"target_modules": targets, "r": 2, "use_rslora": True}, train={"max_steps": 2})

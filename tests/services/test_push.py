@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from at_night import at_night_after
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 from labs import PATIENCE, cache_for, finished, opened, smoke, until
@@ -185,7 +186,7 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", at_night_after(6, FAULTS))
 def test_a_fault_is_a_sentence_and_the_second_try_goes_on(kept, toy, name, monkeypatch):
     fault, sentence = FAULTS[name]
     toy.uploads.faults = [dataclasses.replace(fault)]

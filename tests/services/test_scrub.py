@@ -7,6 +7,7 @@ import json
 import zipfile
 
 import pytest
+from at_night import at_night_after
 from labs import PATIENCE, Pace, cache_for, curve, finished, opened, smoke, stop_at, texts
 from pyproject import PYPROJECT, ROOT
 
@@ -178,7 +179,7 @@ def test_no_bit_of_the_training_changes(whole, lab):
     assert adapter_of(recording, recorded) == adapter_of(lab, plain)
 
 
-@pytest.mark.parametrize("moment", ["answers", "general loss", "BLEU"])
+@pytest.mark.parametrize("moment", at_night_after(1, ["answers", "general loss", "BLEU"]))
 def test_a_stop_meanwhile_is_made_up_for_by_the_resume(whole, lab, monkeypatch, moment):
     """The stop comes within a token or a pass; resumed, the run has every moment once."""
     owner, method = {

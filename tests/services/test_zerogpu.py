@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from at_night import at_night_after
 from labs import PATIENCE
 from zerogpu_lab import Space
 from zerogpu_service import SILENCE, ZeroGpuService
@@ -208,7 +209,7 @@ def test_the_cpu_answers_with_the_adapter_that_was_trained_since(space, service)
     assert space.call("effect", run_id=run_id) == pytest.approx(effect, rel=1e-5)
 
 
-@pytest.mark.parametrize("steps", [1, 11, 12])
+@pytest.mark.parametrize("steps", at_night_after(1, [11, 1, 12]))
 def test_time_that_runs_out_in_the_last_measurements_costs_none(space, trained, steps):
     space.call("shape", plan=[[steps, None]])
     run_id = space.call("start", config=MINUTE)
@@ -224,14 +225,17 @@ QUOTA = (429, {"left": 4, "wait": 3600})
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [
-        (QUOTA, "Your GPU time is used up for now (4 s are left; more in 1:00:00). Go on later, sign in"),
-        ((429, {"left": 500, "wait": -1}), "One turn on the GPU may not be as long as this work needs."),
-        (401, "The page has been open too long to ask for a GPU. Reload it"),
-        (404, "The GPU service did not lend one (RuntimeError"),
-        (500, "The GPU service did not lend one (RuntimeError"),
-        (503, "No GPU is free now. Go on later, or continue on this Space's CPU."),
-    ],
+    at_night_after(
+        2,
+        [
+            (QUOTA, "Your GPU time is used up for now (4 s are left; more in 1:00:00). Go on later, sign in"),
+            ((429, {"left": 500, "wait": -1}), "One turn on the GPU may not be as long as this work needs."),
+            (401, "The page has been open too long to ask for a GPU. Reload it"),
+            (404, "The GPU service did not lend one (RuntimeError"),
+            (500, "The GPU service did not lend one (RuntimeError"),
+            (503, "No GPU is free now. Go on later, or continue on this Space's CPU."),
+        ],
+    ),
 )
 def test_a_refusal_is_one_sentence_and_the_run_goes_on_by_choice(space, service, answer, words):
     service.answers = [answer]
@@ -272,7 +276,7 @@ def test_a_question_is_answered_by_the_cpu_where_no_gpu_is_lent(space, service, 
 # Workers that die
 
 
-@pytest.mark.parametrize("moment", ["step", "saving", "yielding"])
+@pytest.mark.parametrize("moment", at_night_after(1, ["saving", "step", "yielding"]))
 def test_a_killed_worker_loses_no_more_than_to_its_last_checkpoint(space, service, trained, moment):
     space.call("shape", plan=[[2, None], [None, moment]])
     run_id = space.call("start", config=MINUTE)

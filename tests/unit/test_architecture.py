@@ -1,6 +1,7 @@
 """Architecture rules: imports go one way between layers, and slow libraries are imported only when needed."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -70,8 +71,13 @@ def place(file):
     return module(file).split(".")[0]
 
 
+@functools.cache
 def imports(file):
     """Every import anywhere in a file, absolute: (line, module, whether it runs when the file is imported)."""
+    return tuple(_imports(file))
+
+
+def _imports(file):
     tree = ast.parse(file.read_text(encoding="utf-8"))
     inside = {
         id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in ast.walk(f)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -16,6 +17,9 @@ from labs import PATIENCE, TWELVE_STEPS, Pace, cache_for, finished, opened
 # A busy machine is slow, which is no fault of the code.
 hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
+# A shell has what it starts in the background ignore Ctrl-C, and the tests' own processes would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # No server of a test downloads a model that the test does not need.
 os.environ.setdefault("LAB_FETCH_DEFAULT", "0")
 

@@ -70,7 +70,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         signal.signal(number, lambda *_: ended.set())
     lab = Lab(data_dir, allocate=allocate)
     put_recorded(lab.store)
-    threading.Thread(target=lab.default_model.get_ready, name="warm-up", daemon=True).start()
+    lab.default_model.start()
     lab.housekeeping.start()
     page = build_ui(lab).queue(default_concurrency_limit=8, max_size=64)
     everywhere = "0.0.0.0" if "SPACE_ID" in os.environ else None

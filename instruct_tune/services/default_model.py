@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 MEMORY_TO_PRELOAD = 3 * 2**30
 """Free bytes below which the default model (half a gigabyte, more while it loads) is loaded when it is first used."""
 
+SECONDS_WITHOUT_A_PAGE = 20.0
+"""How long the imports, which would hold up the first page by seconds, wait for it."""
+
 
 class DefaultModel:
     """Owns the job that gets the default model ready.
@@ -32,7 +35,7 @@ class DefaultModel:
 
     def __init__(self, models: ModelHost, queue: JobQueue, imports: SlowImports, fetch: bool):
         self._models, self._queue, self._imports, self._fetch = models, queue, imports, fetch
-        self._stopped = threading.Event()
+        self._stopped, self._page_is_drawn = threading.Event(), threading.Event()
         self._loading: Loading | None = None
         self._message = ""
 
@@ -57,6 +60,15 @@ class DefaultModel:
 
         return self._message.startswith(DOWNLOADING)
 
+    def page_is_drawn(self) -> None:
+        """Somebody sees the page: what ``start`` has begun goes on."""
+        self._page_is_drawn.set()
+
+    def start(self) -> None:
+        """Get ready on a thread of its own, once somebody sees the page, or nobody has asked for it in a while."""
+        self._imports.plan()
+        threading.Thread(target=self._get_ready_after_a_page, name="warm-up", daemon=True).start()
+
     def get_ready(self) -> None:
         """Import what the first run needs, then submit the job, unless the lab is busy or short of memory."""
         self._imports.warm_up()
@@ -69,6 +81,12 @@ class DefaultModel:
     def stop(self) -> None:
         """Stop the download, for good; the model is then fetched when it is first used."""
         self._stopped.set()
+        self._page_is_drawn.set()
+
+    def _get_ready_after_a_page(self) -> None:
+        self._page_is_drawn.wait(SECONDS_WITHOUT_A_PAGE)
+        if not self._stopped.is_set():
+            self.get_ready()
 
     def _may_load(self) -> bool:
         from ..pretrained.locate import at_hand

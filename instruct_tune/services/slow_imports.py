@@ -14,14 +14,20 @@ class SlowImports:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._is_planned = False
+
+    def plan(self) -> None:
+        """Say that ``warm_up`` will be called: from now on ``wait`` does it where nobody has yet."""
+        self._is_planned = True
 
     def warm_up(self) -> None:
         """Import what the first run needs; for a background thread, while people are still reading."""
+        self._is_planned = True
         with self._lock:
             import instruct_tune.generation.generate
             import instruct_tune.training.train  # noqa: F401
 
     def wait(self) -> None:
-        """Return when no warm-up is under way."""
-        with self._lock:
-            pass
+        """Return when the warm-up is done, if one is planned: a command imports only what it uses."""
+        if self._is_planned:
+            self.warm_up()

@@ -127,7 +127,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
         exhibit.follow(loaded, tabs, compare.views)
         polled: list[polling.PolledPanel] = [status_bar, busy_notice, announcer, idle_flag, choices]
         polled += [train.panel, evaluate.panel, runs.panel, runs.push, runs.job, runs.bin, path, *experiments.polled]
-        polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
+        drawn = lab.default_model.page_is_drawn
+        polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access, drawn=drawn)
         compare.follow_link(loaded, tabs, shown_run, choices.seen)
         data.refresh_after(loaded.then)
         train.open_to(loaded)

@@ -10,7 +10,9 @@ from labs import PATIENCE, opened, smoke
 
 from instruct_tune.config.viewer import ANONYMOUS, HOST
 from instruct_tune.errors import DataError, HubError, SettingsError
+from instruct_tune.services import default_model
 from instruct_tune.services.job_queue import Job
+from instruct_tune.services.slow_imports import SlowImports
 from instruct_tune.ui.layout.status_bar import StatusBar, words
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
@@ -175,3 +177,44 @@ def test_the_strip_tells_it_before_anything_else():
     # A run that was started meanwhile waits for it.
     assert words("rows", None, "model", None, "run x", "converting").endswith("first model ready: converting")
     assert words("rows", None, "model", None, "run x").endswith("**Lab** busy with run x")
+
+
+@pytest.fixture
+def readied(lab, monkeypatch):
+    """Set when the lab gets the default model ready."""
+    readied = threading.Event()
+    monkeypatch.setattr(lab.default_model, "get_ready", readied.set)
+    return readied
+
+
+def test_it_waits_for_the_first_page_to_be_drawn(lab, readied, monkeypatch):
+    monkeypatch.setattr(default_model, "SECONDS_WITHOUT_A_PAGE", PATIENCE)
+    lab.default_model.start()
+    assert not readied.wait(0.2)
+    lab.default_model.page_is_drawn()
+    assert readied.wait(PATIENCE)
+
+
+def test_it_waits_no_longer_than_a_while(lab, readied, monkeypatch):
+    monkeypatch.setattr(default_model, "SECONDS_WITHOUT_A_PAGE", 0.01)
+    lab.default_model.start()
+    assert readied.wait(PATIENCE)
+
+
+def test_a_lab_that_closes_before_gets_nothing_ready(lab, readied, monkeypatch):
+    monkeypatch.setattr(default_model, "SECONDS_WITHOUT_A_PAGE", PATIENCE)
+    lab.default_model.start()
+    (thread,) = (each for each in threading.enumerate() if each.name == "warm-up")
+    lab.shutdown()
+    thread.join(PATIENCE)
+    assert not readied.is_set()
+
+
+def test_who_needs_the_imports_before_has_them_made(monkeypatch):
+    imports, made = SlowImports(), []
+    monkeypatch.setattr(imports, "warm_up", lambda: made.append(1))
+    imports.wait()
+    assert made == [], "a command imports only what it uses"
+    imports.plan()
+    imports.wait()
+    assert made == [1]

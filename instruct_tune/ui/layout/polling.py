@@ -80,8 +80,16 @@ class Interval:
         return [gr.skip() if seconds == interval else gr.Timer(interval)]
 
 
-def feed(memory: Memory, panels: Sequence[PolledPanel], *, runs: Runs, training: Training, access: Access) -> None:
-    """Update all panels by one timer, in one request a poll."""
+def feed(
+    memory: Memory,
+    panels: Sequence[PolledPanel],
+    *,
+    runs: Runs,
+    training: Training,
+    access: Access,
+    drawn: Callable[[], None],
+) -> None:
+    """Update all panels by one timer, in one request a poll. ``drawn`` is called at each: a page polls once it is."""
     interval = Interval(training=training, access=access)
     # Read once: some are properties that build a new list at each access.
     feeds = [(panel.show, list(panel.inputs), list(panel.outputs)) for panel in (interval, *panels)]
@@ -89,6 +97,7 @@ def feed(memory: Memory, panels: Sequence[PolledPanel], *, runs: Runs, training:
     def tick(token: Any, *values: Any) -> list[Any]:
         """The updates of all panels."""
         identify_viewer(access, token)
+        drawn()
         updates: list[Any] = []
         remaining = iter(values)
         with runs.read_cache():

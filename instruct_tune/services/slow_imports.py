@@ -1,4 +1,4 @@
-"""The libraries that take seconds to import, imported once, on one thread."""
+"""The libraries that take seconds to import, imported once, by one thread at a time."""
 
 from __future__ import annotations
 

@@ -90,12 +90,12 @@ def cancel_job(lab: Lab, args: argparse.Namespace) -> Outcome:
 
 
 def _followed(lab: Lab, job_id: str) -> Outcome:
-    told: list[str] = []
+    printed: list[str] = []
     message = ""
     for job in lab.hub_jobs.stream(HOST, job_id):
-        for line in _new(told, job["log"]):
+        for line in _new(printed, job["log"]):
             _tell(line)
-        told = job["log"] or told
+        printed = job["log"] or printed
         if message != (message := job["fault"] or job["message"]):
             _tell(message)
     return _outcome(job)

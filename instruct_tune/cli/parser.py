@@ -143,7 +143,7 @@ def _add_jobs(actions: Any) -> None:
     start.add_argument("--flavor", required=True, metavar="NAME", help="the machine, see jobs machines")
     start.add_argument("--minutes", type=_count, default=60, metavar="M", help="the Hub ends it then (default: 60)")
     start.add_argument(
-        "--pay", type=float, metavar="USD", help="the price that you agree to; without it the price is told alone"
+        "--pay", type=float, metavar="USD", help="the price that you agree to; without it only the price is printed"
     )
     _add_command(actions, "jobs list", "your jobs, newest first")
     follow = _add_command(actions, "jobs follow", "a job's state and log, until its run is back in the history")

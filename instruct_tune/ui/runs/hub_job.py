@@ -108,7 +108,7 @@ class HubJobPanel:
     def _start(self, run_id: str | None, flavor: str, minutes: float, token: str, agreed: float | None) -> list[Any]:
         chosen = required(run_id)
         if agreed is None:
-            raise DataError("Choose a machine and minutes first: the price is told before.")
+            raise DataError("Choose a machine and minutes first: their price is shown before anything starts.")
         self.hub_jobs.start(viewer(self.access), chosen, flavor, int(minutes), agreed, for_jobs(token))
         return ["", None, gr.Button("Choose a machine", interactive=False), *self.show(chosen, None)]
 

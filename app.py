@@ -61,7 +61,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         allocate = zerogpu_allocator()
     from instruct_tune.lab import Lab
     from instruct_tune.runs.examples import put_recorded
-    from instruct_tune.ui import CSS, THEME, agent_tools, build_ui
+    from instruct_tune.ui import CSS, THEME, agent_tools, build_ui, room_routes
     from instruct_tune.ui.middleware import MIDDLEWARE
 
     # Before anything starts threads, which would outlive an interrupted start.
@@ -81,7 +81,11 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
             prevent_thread_lock=True,
             theme=THEME,
             css=CSS,
-            app_kwargs={"middleware": MIDDLEWARE, "lifespan": agent_tools.served_with(page)},
+            app_kwargs={
+                "middleware": MIDDLEWARE,
+                "lifespan": agent_tools.served_with(page),
+                "routes": room_routes(lab),
+            },
             mcp_server=importlib.util.find_spec("mcp") is not None,
             show_error=False,
             # Otherwise gradio first requests its own page, and fails if a busy machine takes over three seconds.

@@ -13,7 +13,7 @@ from instruct_tune.config.run_config import DEFAULT_MODEL
 from instruct_tune.experiments.arms import ARMS, HELD_OUT_ROWS, SEEDS
 from instruct_tune.experiments.questions import MEASURES, Experiment
 from instruct_tune.experiments.recorded import ASSET, Results, recorded, shown
-from instruct_tune.ui.experiments.text import because, effect_sentence
+from instruct_tune.experiments.sentences import because, effect_sentence
 
 from .experiments import PROBES, result_file, write_result
 from .memory import ROOT

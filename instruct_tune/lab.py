@@ -26,6 +26,9 @@ from .services.job_queue import MAX_WAITING, JobQueue
 from .services.live_trackio import LiveTrackio
 from .services.push import Push
 from .services.quota import Quota
+from .services.room_activities import RoomActivities
+from .services.room_boards import RoomBoards
+from .services.rooms import Rooms
 from .services.run_pages import RunPages
 from .services.runs import Runs
 from .services.scripts import Scripts
@@ -95,9 +98,10 @@ class Lab:
         self.tokenizers = Tokenizers(self.queue, self.imports)
         self.datasets = Datasets(self.configs, self.uploads, self.tokenizers, self.imports)
         self.runs = Runs(self.store, self.access, self.uploads, self.clock)
+        self.rooms = Rooms(data_dir, self.access, self.queue, writing)
         self.training = Training(
             self.store, self.runs, self.access, self.configs, self.uploads, self.datasets, self.models, self.devices,
-            self.queue, self.imports,
+            self.queue, self.imports, self.rooms,
         )  # fmt: skip
         self.answerers = Answerers(self.store, self.runs, self.datasets)
         self.inference = Inference(self.answerers, self.runs, self.configs, self.datasets, self.devices, self.queue)
@@ -122,6 +126,8 @@ class Lab:
         self.run_pages = RunPages(
             self.runs, self.evaluations, self.datasets, self.estimates, self.answerers, self.inference, self.scripts
         )
+        self.room_activities = RoomActivities(self.rooms, self.runs, self.training, self.evaluations, self.inference)
+        self.room_boards = RoomBoards(self.runs, self.training, self.evaluations)
         self.housekeeping = Housekeeping(
             self.store, self.uploads, self.access, self.training, self.devices, self.clock, self.archive, keep_hours,
             self._closing,
@@ -154,6 +160,7 @@ class Lab:
         self.queue.join(timeout)
         if self._trackio:
             self._trackio.close(timeout)
+        self.rooms.close()
         self.store.close()
         if self._lock:
             self._lock.release()

@@ -13,10 +13,19 @@ from dataclasses import dataclass
 
 from ..errors import DataError
 
+_labs_with_rooms: set[str] = set()
+"""The data folders of this process's labs in which a room is open."""
+
 
 def multi_user() -> bool:
-    """Whether people other than the host use the lab: on a Space, or if ``LAB_ADMIN_TOKEN`` identifies the host."""
-    return "SPACE_ID" in os.environ or "LAB_ADMIN_TOKEN" in os.environ
+    """Whether people other than the host use the lab: on a Space, if ``LAB_ADMIN_TOKEN`` identifies the host, and
+    while a room is open."""
+    return "SPACE_ID" in os.environ or "LAB_ADMIN_TOKEN" in os.environ or bool(_labs_with_rooms)
+
+
+def note_rooms(data_dir: str, are_open: bool) -> None:
+    """Record whether a room is open in the lab of that data folder."""
+    (_labs_with_rooms.add if are_open else _labs_with_rooms.discard)(data_dir)
 
 
 @dataclass(frozen=True)

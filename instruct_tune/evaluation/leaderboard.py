@@ -75,6 +75,20 @@ def leaderboard_tables(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     return sorted(results, key=lambda table: -len(table["runs"]))
 
 
+def tied_groups(entries: Sequence[Entry], table: Mapping[str, Any]) -> dict[str, int]:
+    """The group of each run of a table, from 1 for the best: the best run that is left, and all that the paired test
+    cannot tell from it."""
+    chosen = {(run["run_id"], run["seq"]) for run in table["runs"]}
+    left = [entry for entry in entries if (entry.run_id, entry.found["seq"]) in chosen]
+    groups: dict[str, int] = {}
+    while left:
+        level = [row for row in _table(left)["runs"] if row["p_leader"] is None or row["p_leader"] > SIGNIFICANT]
+        number = len(set(groups.values())) + 1
+        groups |= {row["run_id"]: number for row in level}
+        left = [entry for entry in left if entry.run_id not in groups]
+    return groups
+
+
 def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
     """The measurement key's fields that differ between the tables."""
     names = ("rows_fingerprint", "template", "generation", "signature", "weights_sha256")

@@ -1,1 +1,1 @@
-"""The path through the lab: steps as data, each with a text, one thing to do, and what it shows on the page."""
+"""Teaching: the path through the lab (steps as data), and the rooms in which a class uses one lab together."""

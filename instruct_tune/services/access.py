@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import threading
 from collections import OrderedDict
@@ -21,14 +22,21 @@ class Access:
 
     Args:
         admin_token: The host's token, if there is one.
-        multi_user: Whether others than the host use the lab. Permissions apply only there.
+        multi_user: Whether others than the host always use the lab.
     """
 
     def __init__(self, admin_token: str | None = None, multi_user: bool = False):
-        self.admin_token, self.multi_user = admin_token, multi_user
+        self.admin_token, self._multi_user = admin_token, multi_user
+        self.room_hosts: frozenset[str] = frozenset()
+        """Who hosts an open room: the lab's hosts meanwhile."""
         self._sessions: OrderedDict[str, Viewer] = OrderedDict()
         self._hosts: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def multi_user(self) -> bool:
+        """Whether others than the host use the lab now. Permissions apply only there."""
+        return self._multi_user or bool(self.room_hosts)
 
     # Sessions
 
@@ -47,18 +55,26 @@ class Access:
         """The viewer behind a page; ANONYMOUS where it sent no secret."""
         with self._lock:
             viewer = self._sessions.get(session or "", ANONYMOUS)
-            return Viewer(viewer.id, host=True) if session in self._hosts else viewer
+            return Viewer(viewer.id, host=True) if session in self._hosts else self.known(viewer)
+
+    def known(self, viewer: Viewer) -> Viewer:
+        """``viewer`` as the host where they host a room."""
+        return dataclasses.replace(viewer, host=True) if not self.room_hosts.isdisjoint(viewer.ids) else viewer
 
     def admit(self, session: str | None, token: str) -> bool:
         """Make the page the host's if ``token`` is the host's token; returns whether it is."""
-        if not session or not self.admin_token or not isinstance(token, str):
-            return False
-        if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self.admin_token.encode()):
+        if not session or not self.is_host_token(token):
             return False
         with self._lock:
             self._sessions.setdefault(session, ANONYMOUS)
             self._hosts.add(session)
         return True
+
+    def is_host_token(self, token: object) -> bool:
+        """Whether ``token`` is the host's."""
+        if not self.admin_token or not isinstance(token, str):
+            return False
+        return hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self.admin_token.encode())
 
     # Permissions
 

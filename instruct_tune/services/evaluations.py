@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import BASELINES, NEAREST_BASELINE, RunConfig
 from ..config.viewer import Viewer
@@ -26,6 +26,9 @@ from .devices import Devices
 from .job_queue import Job, JobQueue
 from .runs import Runs
 from .slow_imports import SlowImports
+
+if TYPE_CHECKING:
+    from ..evaluation.leaderboard import Entry
 
 NOT_BEGUN = "The evaluation was stopped before its first answer; nothing was scored."
 MAX_NEWS = 64
@@ -222,15 +225,35 @@ class Evaluations:
 
         An evaluation whose answers are gone is left out.
         """
-        from ..evaluation.leaderboard import Entry, leaderboard_tables
+        from ..evaluation.leaderboard import leaderboard_tables
 
-        chosen = run_ids or [summary["id"] for summary in self._runs.summaries(viewer)]
+        return leaderboard_tables(
+            self._entries(viewer, run_ids or [each["id"] for each in self._runs.summaries(viewer)])
+        )
+
+    def tied_groups(self, viewer: Viewer, run_ids: Sequence[str]) -> tuple[dict[str, Any] | None, dict[str, int], int]:
+        """The leaderboard's table with most of these runs, the tied group of each, and how many runs it lacks.
+
+        A group, from 1 for the best, is the best run that is left and all that the paired test cannot tell from it.
+        """
+        from ..evaluation.leaderboard import leaderboard_tables, tied_groups
+
+        entries = self._entries(viewer, run_ids)
+        tables = leaderboard_tables(entries)
+        if not tables:
+            return None, {}, 0
+        groups = tied_groups(entries, tables[0])
+        return tables[0], groups, len({entry.run_id for entry in entries} - groups.keys())
+
+    def _entries(self, viewer: Viewer, run_ids: Sequence[str]) -> list[Entry]:
+        from ..evaluation.leaderboard import Entry
+
         entries = []
-        for run in [self._runs.get(viewer, run_id) for run_id in chosen]:
+        for run in [self._runs.get(viewer, run_id) for run_id in run_ids]:
             for evaluation in self._store.evaluations(run.id):
                 if rows := self.predictions(viewer, run.id, evaluation["seq"]):
                     entries.append(Entry(run.id, run.name, run.config["template"], evaluation, rows))
-        return leaderboard_tables(entries)
+        return entries
 
     def interpretation(
         self, viewer: Viewer, run_id: str, evaluation: Mapping[str, Any] | None = None

@@ -1,8 +1,9 @@
 """The queue of jobs for the one thread that owns torch.
 
 Everything that touches a model runs on this thread, so no weights are locked and nothing races. Long jobs
-(training runs, evaluations) run first come, first served. The current one calls ``yield_once`` between its steps,
-where one waiting short job (a comparison) runs: people can talk to a half-trained adapter.
+(training runs, evaluations) go round by person: who had no turn yet, or had it longest ago, is next, and a person's own
+jobs keep their order. The current one calls ``yield_once`` between its steps, where one waiting short job (a
+comparison) runs: people can talk to a half-trained adapter.
 
 A job runs in a copy of its submitter's context: for whom the Hub is asked, and whose request it is.
 """
@@ -13,7 +14,7 @@ import contextvars
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_WAITING = 16
 MAX_WAITING_EACH = 3
+MAX_REMEMBERED = 1000
+"""The most people whose last turn is remembered."""
 
 
 class QueuePosition(TypedDict):
@@ -83,11 +86,16 @@ class JobQueue:
 
     def __init__(self, max_waiting: int = MAX_WAITING, max_waiting_each: int = MAX_WAITING_EACH) -> None:
         self.max_waiting, self.max_waiting_each = max_waiting, max_waiting_each
+        self.short_share: float | None = None
+        """The share of a long job's time that short jobs may take; None for as much as they need."""
         self._wake = threading.Condition()
         self._short: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         """Each job bound to the context of its submitter."""
         self._waiting: deque[Job] = deque()
         self._current: Job | None = None
+        self._turns: dict[str | None, int] = {}
+        """The number of the last turn of each person, oldest first; bounded."""
+        self._turn, self._short_seconds = 0, 0.0
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -149,11 +157,14 @@ class JobQueue:
         return job
 
     def yield_once(self) -> None:
-        """Run one waiting short job. The current long job calls this, on the queue's thread."""
+        """Run one waiting short job, if short jobs have time left. The current long job calls this, on the queue's
+        thread."""
         with self._wake:
-            waiting = self._short.popleft() if self._short else None
+            waiting = self._short.popleft() if self._short and self._short_may_run() else None
         if waiting:
+            begun = time.monotonic()
             run_future(*waiting)
+            self._short_seconds += time.monotonic() - begun
 
     # Positions
 
@@ -191,8 +202,37 @@ class JobQueue:
             self._thread.join(timeout)
 
     def _all_jobs(self) -> tuple[Job, ...]:
-        waiting = (job for job in self._waiting if not job.cancelled())
-        return (self._current, *waiting) if self._current else tuple(waiting)
+        waiting = self._in_turn()
+        return (self._current, *waiting) if self._current else waiting
+
+    def _in_turn(self) -> tuple[Job, ...]:
+        """The waiting jobs in the order of their turns: a person's first job by when they had a turn last, then
+        everybody's second, and so on."""
+        waiting = [job for job in self._waiting if not job.cancelled()]
+        nth: Counter[str | None] = Counter({self._current.by: 1} if self._current else {})
+        keys = []
+        for arrival, job in enumerate(waiting):
+            keys.append((nth[job.by], self._turns.get(job.by, 0), arrival))
+            nth[job.by] += 1
+        return tuple(job for _, job in sorted(zip(keys, waiting, strict=True), key=lambda pair: pair[0]))
+
+    def _next(self) -> Job:
+        """Take the next long job off those that wait."""
+        job = (*self._in_turn(), *self._waiting)[0]
+        self._waiting.remove(job)
+        self._turn += 1
+        self._turns.pop(job.by, None)
+        self._turns[job.by] = self._turn
+        if len(self._turns) > MAX_REMEMBERED:
+            del self._turns[next(iter(self._turns))]
+        job.begun, self._short_seconds = time.monotonic(), 0.0
+        return job
+
+    def _short_may_run(self) -> bool:
+        if self.short_share is None or self._current is None:
+            return True
+        took = time.monotonic() - (self._current.begun or 0.0)
+        return self._short_seconds <= self.short_share * took
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
@@ -222,8 +262,7 @@ class JobQueue:
                     return
                 short = self._short.popleft() if self._short else None
                 if short is None:
-                    self._current = self._waiting.popleft()
-                    self._current.begun = time.monotonic()
+                    self._current = self._next()
             if short:
                 run_future(*short)
             elif self._current:

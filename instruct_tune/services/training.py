@@ -25,6 +25,7 @@ from .device import Device
 from .devices import Devices
 from .job_queue import Job, JobQueue, OthersAtWork
 from .quota import EXPIRES
+from .rooms import Rooms
 from .runs import OWN_DATA, Runs
 from .slow_imports import SlowImports
 from .types import RunStatus
@@ -55,15 +56,16 @@ class Training:
         devices: Devices,
         queue: JobQueue,
         imports: SlowImports,
+        rooms: Rooms,
     ):
-        self._store, self._runs, self._access, self._configs = store, runs, access, configs
+        self._store, self._runs, self._access, self._configs, self._rooms = store, runs, access, configs, rooms
         self._uploads, self._datasets, self._models = uploads, datasets, models
         self._devices, self._queue, self._imports = devices, queue, imports
         self._current: dict[str, TrainingJob] = {}
         self._jobs: dict[str, Job] = {}
         self._stop_requests: dict[str, StopReason] = {}
         self._discarded: set[str] = set()
-        self._resuming = threading.Lock()
+        self._resuming, self._starting = threading.Lock(), threading.Lock()
 
     # Starting and waiting
 
@@ -75,12 +77,33 @@ class Training:
         A run made of an upload, or of what ``viewer`` reads on the Hub by their own token, is theirs alone until they
         share it. With ``parent`` it begins with that run's adapter, and what ``config`` leaves out is the parent's;
         ``continuation`` says what is refused. With ``own_device`` it trains in this process, where a GPU could be lent.
+
+        In a room its rules hold, and where somebody there has a run with exactly these settings, that one is returned.
         """
         before = self._runs.get(viewer, parent) if parent else None
         if before and not isinstance(config, RunConfig):
             config = continuation.config_after(before, config)
         config = self._configs.read(viewer, config)
         name = read_name(name)
+        self._rooms.require(viewer, config)
+        # Of a class that presses Start at once, the second finds the first one's run.
+        with self._starting if self._rooms.joined(viewer) else contextlib.nullcontext():
+            run_id = (None if before else self._same_run(viewer, config)) or self._create(
+                viewer, config, name, before, own_device
+            )
+            self._rooms.ran(viewer, run_id, config)
+        return run_id
+
+    def _same_run(self, viewer: Viewer, config: RunConfig) -> str | None:
+        """A run of the viewer's room with exactly these settings that is not lost."""
+        for run_id in self._rooms.same_run(viewer, config):
+            if self._runs.is_visible(viewer, run_id):
+                run = self._store.get(run_id)
+                if (run.live and run.status != "stopping") or run.status == "finished":
+                    return run_id
+        return None
+
+    def _create(self, viewer: Viewer, config: RunConfig, name: str, before: Run | None, own_device: bool) -> str:
         device = self._devices.choose(own_device)
         device.refuse_when_full(submitter(viewer))
         size = folder_bytes(self._store.folder(before.id) / "adapter") if before else 0

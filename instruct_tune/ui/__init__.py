@@ -7,6 +7,7 @@ from . import gradio_import  # noqa: F401  isort: skip: before any module import
 import functools
 
 import gradio as gr
+from starlette.routing import Route
 
 from ..lab import Lab
 from ..text.markdown import plain
@@ -31,13 +32,14 @@ from .layout.session import build as build_session_panel
 from .layout.status_bar import Announcer, StatusBar
 from .path.notices import Notices
 from .path.panel import PathPanel
-from .run_page.page import write_run_page
+from .room.routes import RoomRoutes
+from .run_page.page import run_page, write_run_page
 from .run_picker import RunPicker
 from .runs.tab import RunsTab
 from .theme import CSS, MEND, THEME
 from .train.tab import TrainTab
 
-__all__ = ["CSS", "THEME", "build_ui"]
+__all__ = ["CSS", "THEME", "build_ui", "room_routes"]
 
 FORGETS = (
     "**This Space has no storage: runs and uploads vanish when it restarts.** Download what you want to keep: "
@@ -146,6 +148,11 @@ def build_ui(lab: Lab) -> gr.Blocks:
         agent_tools.expose(lab)
         hide_progress_on(page, status_bar.line)
     return page
+
+
+def room_routes(lab: Lab) -> list[Route]:
+    """The room's pages and endpoints, for the server of the page."""
+    return RoomRoutes(lab, functools.partial(run_page, lab.run_pages)).routes
 
 
 def _notices(lab: Lab) -> None:

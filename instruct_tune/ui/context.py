@@ -6,14 +6,13 @@ import functools
 import html
 import inspect
 import logging
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.context import LocalContext
 
-from ..config.viewer import ANONYMOUS, Viewer, known_by
+from ..config.viewer import ANONYMOUS, Viewer, known_by, multi_user
 from ..errors import DataError, LabError
 from ..export.machine_paths import short_paths
 from ..services.access import Access
@@ -45,7 +44,7 @@ def viewer(access: Access) -> Viewer:
     if request is None:
         return ANONYMOUS
     secret = request.headers.get(HEADER)
-    person = known_by(secret) if secret else access.of(request.session_hash)
+    person = access.known(known_by(secret)) if secret else access.of(request.session_hash)
     account = account_of(request)
     return person.signed_in(account) if account else person
 
@@ -131,8 +130,7 @@ def _toast(message: str) -> gr.Error:
 
 def _shorten_paths(message: str) -> str:
     """Shorten paths on a Space or when an admin token is set; elsewhere the full path helps to find the file."""
-    multi_user = "SPACE_ID" in os.environ or "LAB_ADMIN_TOKEN" in os.environ
-    return short_paths(message) if multi_user else message
+    return short_paths(message) if multi_user() else message
 
 
 def _escaped(text: str) -> str:

@@ -10,6 +10,7 @@ from benchmarks import experiments_report
 from benchmarks.experiments import ASKED_AS, DECODED, FAULTY, LEAKED, PROBES, STRENGTHS, choose, result_file
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.data.splits import Example
+from instruct_tune.experiments import sentences
 from instruct_tune.experiments.arms import ARMS, BASELINE, SEEDS, SHARED
 from instruct_tune.experiments.paired import Direction, Effect, paired_effect
 from instruct_tune.experiments.questions import EXPERIMENTS, MEASURES, OVER_STEPS
@@ -93,14 +94,14 @@ def test_an_arm_changes_what_it_says_and_nothing_else():
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize("experiment", ALL, ids=EXPERIMENTS)
 def test_a_sentence_claims_the_direction_of_its_interval(experiment, direction):
-    sentence = text.effect_sentence(experiment, EFFECTS[direction])
+    sentence = sentences.effect_sentence(experiment, EFFECTS[direction])
     verbs = {Direction.HIGHER: " rises,", Direction.LOWER: " falls,", Direction.NONE: " shows no difference,"}
     assert [each for each, verb in verbs.items() if verb in sentence] == [direction]
-    why = text.because(experiment, direction)
+    why = sentences.because(experiment, direction)
     if direction is Direction.NONE:
-        assert why == text.NO_DIFFERENCE
+        assert why == sentences.NO_DIFFERENCE
     else:
-        assert why == experiment.because.get(direction, text.UNEXPLAINED)
+        assert why == experiment.because.get(direction, sentences.UNEXPLAINED)
 
 
 @pytest.mark.parametrize("experiment", ALL, ids=EXPERIMENTS)
@@ -180,7 +181,7 @@ def test_each_published_sentence_agrees_with_the_recorded_interval():
         value = text.view_value(measured, experiment)
         includes_zero = effect.low <= 0 <= effect.high
         assert ("no difference" in value["effect"]) == includes_zero
-        assert (value["because"] == text.NO_DIFFERENCE) == includes_zero
+        assert (value["because"] == sentences.NO_DIFFERENCE) == includes_zero
         if not includes_zero:
             assert (" rises" in value["effect"]) == (effect.mean > 0)
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...experiments.arms import ARMS, BASELINE, SEEDS
-from ...experiments.paired import Direction, Effect
 from ...experiments.questions import MEASURES, OVER_ARMS, OVER_STEPS, Experiment, Measure
 from ...experiments.recorded import Results
+from ...experiments.sentences import VERBS, because, effect_sentence, in_sentence
 
 NOTHING = "No experiment is measured whole yet: `python -m benchmarks.experiments` measures them."
-UNEXPLAINED = "Why, these runs do not tell."
-NO_DIFFERENCE = "The interval includes 0, so five seeds show no difference. A single run could have shown either."
-_VERBS = {Direction.HIGHER: "rises", Direction.NONE: "shows no difference", Direction.LOWER: "falls"}
 
 
 def view_value(results: Results, experiment: Experiment) -> dict[str, Any]:
@@ -33,7 +29,7 @@ def view_value(results: Results, experiment: Experiment) -> dict[str, Any]:
         "unit": measure.unit,
         "digits": measure.digits,
         "labels": labels,
-        "choices": [[direction.value, verb] for direction, verb in _VERBS.items()],
+        "choices": [[direction.value, verb] for direction, verb in VERBS.items()],
         "seeds": lines,
         "mean": mean,
         "reference": reference,
@@ -63,30 +59,6 @@ def _plotted(results: Results, experiment: Experiment) -> tuple[list[str], list[
         base = results.curves(experiment, BASELINE)[0]["losses"][0]
         return ["base", *labels], [[base, *line] for line in lines], None
     return labels, lines, None
-
-
-def effect_sentence(experiment: Experiment, effect: Effect) -> str:
-    """The effect with its interval; no difference is claimed where that includes 0."""
-    measure = MEASURES[experiment.measure]
-    size, low, high = (f"{value:+.{measure.digits}f}" for value in (effect.mean, effect.low, effect.high))
-    unit = "percentage points" if measure.unit == "%" else measure.unit
-    arm, against = ARMS[experiment.arm].label, ARMS[experiment.against].label
-    return (
-        f"{arm[0].upper()}{arm[1:]}, against {against}: {in_sentence(measure)} {_VERBS[effect.direction]}, "
-        f"{size} {unit} (95% interval {low} to {high}, {len(SEEDS)} seeds)."
-    )
-
-
-def in_sentence(measure: Measure) -> str:
-    """The measure's name inside a sentence."""
-    return re.sub(r"^The ", "the ", measure.name)
-
-
-def because(experiment: Experiment, direction: Direction) -> str:
-    """One sentence on the cause; none is claimed for a direction that nobody foresaw."""
-    if direction is Direction.NONE:
-        return NO_DIFFERENCE
-    return experiment.because.get(direction, UNEXPLAINED)
 
 
 def curve_text(measure: Measure, labels: Sequence[str], mean: Sequence[float], lines: Sequence[Sequence[float]]) -> str:

@@ -1,0 +1,255 @@
+"""A room's state, built from its events: whatever happened before a crash is read again, and nothing else is kept.
+
+Every change is one event, a JSON object with ``kind`` and ``at`` (seconds since 1970). ``Room.add`` applies it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import DataError
+
+MAX_PEOPLE = 100
+LONGEST_NAME, LONGEST_TITLE = 30, 80
+MAX_ACTIVITIES, MAX_RUNS = 60, 500
+MAX_MINUTES = 24 * 60
+GUESS, BLIND, SWEEP, BOARD = "guess", "blind", "sweep", "board"
+
+
+@dataclass
+class Person:
+    """Somebody in the room. ``id`` is theirs in this room alone; ``viewer`` (secret) is by whom they are known.
+
+    ``runs``: their runs, oldest first. ``handed_in``: the run that they handed in.
+    """
+
+    id: str
+    viewer: str
+    name: str
+    removed: bool = False
+    runs: list[str] = field(default_factory=list)
+    handed_in: str | None = None
+
+
+@dataclass
+class Activity:
+    """Something that the room does together.
+
+    Args:
+        id: Its own within the room.
+        kind: GUESS, BLIND, SWEEP or BOARD.
+        content: What it is about, which the kind decides.
+        choices: What a person may choose; empty where nothing is chosen.
+        answers: The choice of each person, by their id: the last one before ``revealed``.
+        cards: Which of the sweep's cards each person has, by their id.
+    """
+
+    id: str
+    kind: str
+    content: Mapping[str, Any]
+    choices: tuple[str, ...] = ()
+    begun: bool = False
+    revealed: bool = False
+    answers: dict[str, str] = field(default_factory=dict)
+    cards: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many people chose each choice."""
+        chosen = list(self.answers.values())
+        return {choice: chosen.count(choice) for choice in self.choices}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the host sets for everybody else in the room.
+
+    Args:
+        preset: The preset that runs begin with.
+        settings: Settings over it, by dotted name.
+        locks: Locks by dotted name, as texts (``locks.read_locks``).
+        max_rows: Most training rows of a run; None for no limit.
+        max_steps: Most optimizer steps of a run; None for no limit.
+        short_share: The share of time that short work may take from a training, 0 to 1.
+        names_hidden: Whether the board and the present view show numbers instead of names.
+        target: The held-out loss that the board times the runs to; None for what all of them reach.
+    """
+
+    preset: str = "minute"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    locks: Mapping[str, str] = field(default_factory=dict)
+    max_rows: int | None = 200
+    max_steps: int | None = 200
+    short_share: float = 0.25
+    names_hidden: bool = False
+    target: float | None = None
+
+    def over(self, settings: Mapping[str, Any]) -> Rules:
+        """These rules with ``settings`` over their own."""
+        return dataclasses.replace(self, settings={**self.settings, **settings})
+
+
+class Room:
+    """One room. Only ``add`` changes it.
+
+    Args:
+        code: What people type to join.
+    """
+
+    def __init__(self, code: str):
+        self.code = code
+        self.title, self.host = "", ""
+        self.opened = self.ends = 0.0
+        self.rules = Rules()
+        self.people: dict[str, Person] = {}
+        """By the id of their viewer."""
+        self.activities: dict[str, Activity] = {}
+        self.order: list[str] = []
+        """The activities in the order in which the host wants them."""
+        self.current: str | None = None
+        self.configs: dict[str, str] = {}
+        """The room's runs, oldest first, and a key of each one's configuration."""
+        self.version = 0
+        """Grows with every event."""
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Apply an event that ``services.rooms`` has checked; an unknown kind is one of a later release."""
+        apply = getattr(self, f"_{event['kind']}", None)
+        if apply:
+            apply(event)
+        self.version += 1
+
+    # Reading
+
+    def person(self, viewer: str) -> Person:
+        """Who is in the room under that viewer. Raises DataError where nobody is, or the host has removed them."""
+        person = self.people.get(viewer)
+        if person is None:
+            raise DataError("You are not in this room: join it with its code.")
+        if person.removed:
+            raise DataError("The host has removed you from this room.")
+        return person
+
+    @property
+    def present(self) -> list[Person]:
+        """Everybody who is in the room, in the order in which they came."""
+        return [person for person in self.people.values() if not person.removed]
+
+    @property
+    def activity(self) -> Activity | None:
+        """What the room does now."""
+        return self.activities.get(self.current or "")
+
+    @property
+    def runs(self) -> dict[str, list[str]]:
+        """The room's runs, and the ids of those who share each."""
+        runs: dict[str, list[str]] = {}
+        for person in self.present:
+            for run_id in person.runs:
+                runs.setdefault(run_id, []).append(person.id)
+        return runs
+
+    def shown_name(self, person: Person) -> str:
+        """The person's name, or their number where the host hides names."""
+        return f"Student {person.id[1:]}" if self.rules.names_hidden else person.name
+
+    def next_prepared(self) -> str | None:
+        """The first activity that has not begun yet."""
+        return next((each for each in self.order if not self.activities[each].begun), None)
+
+    # Events
+
+    def _opened(self, event: Mapping[str, Any]) -> None:
+        self.title, self.host = event["title"], event["host"]
+        self.opened, self.ends = event["at"], event["ends"]
+
+    def _extended(self, event: Mapping[str, Any]) -> None:
+        self.ends = event["ends"]
+
+    def _joined(self, event: Mapping[str, Any]) -> None:
+        self.people[event["viewer"]] = Person(f"s{len(self.people) + 1}", event["viewer"], event["name"])
+
+    def _renamed(self, event: Mapping[str, Any]) -> None:
+        self.people[event["viewer"]].name = event["name"]
+
+    def _removed(self, event: Mapping[str, Any]) -> None:
+        person = self.people[event["viewer"]]
+        person.removed = True
+        for activity in self.activities.values():
+            activity.answers.pop(person.id, None)
+
+    def _ruled(self, event: Mapping[str, Any]) -> None:
+        known = {each.name for each in dataclasses.fields(Rules)}
+        self.rules = Rules(**{name: value for name, value in event["rules"].items() if name in known})
+
+    def _prepared(self, event: Mapping[str, Any]) -> None:
+        activity = event["activity"]
+        self.activities[activity["id"]] = Activity(
+            activity["id"], activity["kind"], activity["content"], tuple(activity["choices"])
+        )
+        self.order.append(activity["id"])
+
+    def _dropped(self, event: Mapping[str, Any]) -> None:
+        self.activities.pop(event["activity"])
+        self.order.remove(event["activity"])
+
+    def _began(self, event: Mapping[str, Any]) -> None:
+        self.activities[event["activity"]].begun = True
+        self.current = event["activity"]
+
+    def _chose(self, event: Mapping[str, Any]) -> None:
+        person = self.people[event["viewer"]]
+        self.activities[event["activity"]].answers[person.id] = event["choice"]
+
+    def _revealed(self, event: Mapping[str, Any]) -> None:
+        self.activities[event["activity"]].revealed = True
+
+    def _dealt(self, event: Mapping[str, Any]) -> None:
+        person = self.people[event["viewer"]]
+        self.activities[event["activity"]].cards[person.id] = event["card"]
+
+    def _ran(self, event: Mapping[str, Any]) -> None:
+        runs = self.people[event["viewer"]].runs
+        if event["run"] not in runs:
+            runs.append(event["run"])
+        self.configs.setdefault(event["run"], event["config"])
+
+    def _handed(self, event: Mapping[str, Any]) -> None:
+        self.people[event["viewer"]].handed_in = event["run"]
+
+
+def read_name(value: Any, longest: int = LONGEST_NAME) -> str:
+    """A name that somebody chose, on one line, without control and direction characters, cut to ``longest``.
+
+    Raises DataError where nothing is left of it, or it is no text.
+    """
+    if not isinstance(value, str):
+        raise DataError("A name is a text.")
+    # Beyond this nobody typed it; the rest is not even looked at.
+    kept = ""
+    for char in unicodedata.normalize("NFC", value[: 20 * longest]):
+        if char.isspace():
+            kept += " "
+        elif _is_shown(char) and not (_is_mark(char) and all(map(_is_mark, kept[-2:]))):
+            kept += char
+    name = " ".join(kept.split())[:longest].strip()
+    if not name:
+        raise DataError("Type a name: letters or digits, what the others in the room will see.")
+    return name
+
+
+def _is_mark(char: str) -> bool:
+    """Whether a character is drawn over the one before it; piles of them cover the lines around."""
+    return unicodedata.category(char)[0] == "M"
+
+
+def _is_shown(char: str) -> bool:
+    """Whether a character draws something and turns no other: controls, formats (bidi) and surrogates do not.
+
+    The joiners of emoji are formats and fall out.
+    """
+    return unicodedata.category(char)[0] not in "CZ"

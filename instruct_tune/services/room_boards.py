@@ -1,0 +1,139 @@
+"""The runs of a room side by side: by score with ties, by the seconds to a held-out loss, and as curves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.viewer import HOST
+from ..lesson import timing
+from ..lesson.room import Room
+from ..store.run_store import Run
+from .evaluations import Evaluations
+from .runs import Runs
+from .training import Training
+
+SECONDS_FRESH = 3.0
+"""For how long a board is shown again before it is made anew: thirty people ask for it every other second."""
+
+
+@dataclass(frozen=True)
+class BoardRun:
+    """A run of the room: who shares it, how far it is, what was measured.
+
+    ``people``: ids in the room. ``curve``: its held-out loss, (step, nats a token). ``bleu``, ``ci`` and ``group``: of
+    its last evaluation on the board's rows; runs of one group cannot be told apart from its first, 1 is the best.
+    ``seconds``: in training until the held-out loss was at most the board's target.
+    """
+
+    run_id: str
+    name: str
+    people: tuple[str, ...]
+    status: str
+    step: int
+    total_steps: int
+    place: int | None
+    starts_in_seconds: float | None
+    seconds_left: float | None
+    curve: tuple[tuple[int, float], ...]
+    config: Mapping[str, Any]
+    bleu: float | None = None
+    ci: tuple[float, float] | None = None
+    group: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Board:
+    """All runs of a room, oldest first. ``target``: the held-out loss that they are timed to; ``rows``: how many
+    held-out rows the scores are of; ``base``: its BLEU; ``others``: evaluated runs that were measured otherwise."""
+
+    runs: tuple[BoardRun, ...]
+    target: float | None
+    rows: int | None = None
+    base: float | None = None
+    others: int = 0
+
+
+class RoomBoards:
+    """Makes the boards, and keeps each for a moment."""
+
+    def __init__(self, runs: Runs, training: Training, evaluations: Evaluations):
+        self._runs, self._training, self._evaluations = runs, training, evaluations
+        self._kept: dict[str, tuple[float, Board]] = {}
+        self._lock = threading.Lock()
+
+    def board(self, room: Room) -> Board:
+        """The room's board, at most ``SECONDS_FRESH`` old. A private run is left out unless it is shared."""
+        with self._lock:
+            kept = self._kept.get(room.code)
+            if kept and time.monotonic() - kept[0] < SECONDS_FRESH:
+                return kept[1]
+            board = self._board(room)
+            self._kept = {code: each for code, each in self._kept.items() if code != room.code}
+            self._kept[room.code] = (time.monotonic(), board)
+            return board
+
+    def _board(self, room: Room) -> Board:
+        with self._runs.read_cache():
+            people = room.runs
+            visible = [run_id for run_id in people if self._runs.is_visible(HOST, run_id)]
+            runs = [run for run in (self._runs.get(HOST, run_id) for run_id in visible) if run.owner is None]
+            metrics = {run.id: self._runs.metrics(HOST, run.id) for run in runs}
+            curves = {run_id: timing.curve(points) for run_id, points in metrics.items()}
+            ended = [curves[run.id] for run in runs if run.status == "finished"]
+            target = room.rules.target if room.rules.target is not None else timing.reached_by_all(ended)
+            table, groups, others = self._scores([run.id for run in runs])
+        scores = {row["run_id"]: row for row in table["runs"]} if table else {}
+        rows = []
+        for run in runs:
+            seconds = None if target is None else timing.seconds_to(metrics[run.id], target)
+            rows.append(self._row(run, people[run.id], curves[run.id], scores.get(run.id), groups, seconds))
+        return Board(
+            tuple(rows),
+            target,
+            table["rows"] if table else None,
+            table["base"]["bleu"] if table else None,
+            others,
+        )
+
+    def _row(
+        self,
+        run: Run,
+        people: Sequence[str],
+        curve: Sequence[tuple[int, float]],
+        score: Mapping[str, Any] | None,
+        groups: Mapping[str, int],
+        seconds: float | None,
+    ) -> BoardRun:
+        status = self._training.status(HOST, run.id)
+        return BoardRun(
+            run.id,
+            run.name,
+            tuple(people),
+            run.status,
+            run.step,
+            run.total_steps,
+            status["place"],
+            status["starts_in_seconds"],
+            status["eta_seconds"] if run.live else None,
+            tuple(curve),
+            run.config,
+            score["bleu"] if score else None,
+            tuple(score["ci"]) if score else None,
+            groups.get(run.id),
+            seconds,
+        )
+
+    def _scores(self, run_ids: Sequence[str]) -> tuple[Mapping[str, Any] | None, dict[str, int], int]:
+        """The table with most runs, the group of each of them, and how many runs are in other tables alone.
+
+        A group is the best run that is left and all that a paired test does not tell from it.
+        """
+        evaluated = [run_id for run_id in run_ids if self._runs.evaluations(HOST, run_id)]
+        if not evaluated:
+            return None, {}, 0
+        return self._evaluations.tied_groups(HOST, evaluated)

@@ -1,0 +1,406 @@
+"""Rooms: who is in each, what its host allows, and what everybody chose.
+
+A change is stored before it counts, so a lab that is killed in mid-lesson goes on where it was. A room that ends is
+removed with everything that people typed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config.run_config import RunConfig
+from ..config.validation import merge
+from ..config.viewer import Viewer, note_rooms
+from ..errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError
+from ..lesson import locks
+from ..lesson.room import (
+    LONGEST_TITLE,
+    MAX_ACTIVITIES,
+    MAX_MINUTES,
+    MAX_PEOPLE,
+    MAX_RUNS,
+    Activity,
+    Person,
+    Room,
+    Rules,
+    read_name,
+)
+from ..store.rooms import RoomFiles
+from ..util.hashing import sha256_of_json
+from .access import Access
+from .job_queue import JobQueue
+
+log = logging.getLogger(__name__)
+MAX_ROOMS = 8
+_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+ENDED = "This room has ended, and nothing of it is kept."
+
+
+class Rooms:
+    """Owns the open rooms. Methods take the viewer first; a code is case-blind.
+
+    ``writing``: whether this process may change the data folder; without it there are no rooms.
+    """
+
+    def __init__(self, data_dir: Path, access: Access, queue: JobQueue, writing: bool = True):
+        self._files, self._data_dir, self._access, self._queue = RoomFiles(data_dir), data_dir, access, queue
+        self._rooms: dict[str, Room] = {}
+        self._ended: deque[str] = deque(maxlen=100)
+        self._lock = threading.RLock()
+        for code, events in self._files.read() if writing else ():
+            self._restore(code, events)
+        self._update_hosts()
+
+    def close(self) -> None:
+        """Forget the rooms in memory; a lab that starts on the folder has them again."""
+        with self._lock:
+            self._rooms.clear()
+            self._update_hosts()
+
+    # Opening and ending
+
+    def may_open(self, viewer: Viewer, token: object = None) -> bool:
+        """Whether ``viewer`` may open a room: the host, and anybody on a lab of one user that has no room yet."""
+        if viewer.host or self._access.is_host_token(token):
+            return True
+        with self._lock:
+            self._end_expired()
+            return not self._access.multi_user
+
+    def open(self, viewer: Viewer, title: Any, minutes: Any, token: object = None) -> str:
+        """Open a room for so many minutes; returns its code. ``token``: the host's.
+
+        Raises NotYoursError for who may not, BusyError where there are too many rooms.
+        """
+        if not self.may_open(viewer, token):
+            raise NotYoursError("Only the lab's host opens a room here: enter the token of LAB_ADMIN_TOKEN.")
+        if viewer.id is None:
+            raise DataError("A room needs a host with a secret: reload the page.")
+        name, ends = read_name(title, LONGEST_TITLE), time.time() + 60 * _minutes(minutes)
+        with self._lock:
+            if len(self._rooms) >= MAX_ROOMS:
+                raise BusyError(f"{MAX_ROOMS} rooms are open: end one first.")
+            code = self._new_code()
+            room = Room(code)
+            self._store(room, "opened", title=name, host=viewer.ids[-1], ends=ends)
+            self._rooms[code] = room
+            self._update_hosts()
+        return code
+
+    def extend(self, viewer: Viewer, code: str, minutes: Any) -> None:
+        """Let the room end so many minutes from now."""
+        with self._lock:
+            self._store(self.hosted(viewer, code), "extended", ends=time.time() + 60 * _minutes(minutes))
+
+    def end(self, viewer: Viewer, code: str) -> None:
+        """End a room: all that people typed is removed; their runs stay theirs."""
+        with self._lock:
+            self._end(self.hosted(viewer, code))
+
+    # Who is who
+
+    def get(self, code: Any) -> Room:
+        """An open room. Raises NotFoundError where there is none, or it has ended."""
+        code = code.strip().upper() if isinstance(code, str) else ""
+        with self._lock:
+            self._end_expired()
+            if room := self._rooms.get(code):
+                return room
+        raise NotFoundError(ENDED if code in self._ended else "There is no room with this code: look at it again.")
+
+    def hosted(self, viewer: Viewer, code: Any) -> Room:
+        """A room that ``viewer`` hosts. Raises NotYoursError."""
+        room = self.get(code)
+        if not self.is_host(viewer, room):
+            raise NotYoursError("Only the host of the room can do that.")
+        return room
+
+    def is_host(self, viewer: Viewer, room: Room) -> bool:
+        """Whether ``viewer`` hosts the room."""
+        return viewer.host or room.host in viewer.ids
+
+    def person(self, viewer: Viewer, room: Room) -> Person | None:
+        """Who ``viewer`` is in the room; None for who never joined. Raises DataError for who was removed."""
+        known = next((each for each in viewer.ids if each in room.people), None)
+        return room.person(known) if known else None
+
+    def joined(self, viewer: Viewer) -> tuple[Room, Person] | None:
+        """The room that ``viewer`` joined last, and who they are there."""
+        with self._lock:
+            self._end_expired()
+            for room in reversed(self._rooms.values()):
+                for known in viewer.ids:
+                    if (person := room.people.get(known)) and not person.removed:
+                        return room, person
+        return None
+
+    def join(self, viewer: Viewer, code: Any, name: Any) -> Person:
+        """Come into a room under a name; who is in it already keeps the name that they have."""
+        shown = read_name(name)
+        with self._lock:
+            room = self.get(code)
+            if person := self.person(viewer, room):
+                return person
+            if viewer.id is None:
+                raise DataError("Your browser sent no secret: allow this page to store data, and reload it.")
+            if len(room.people) >= MAX_PEOPLE:
+                raise BusyError(f"This room is full: {MAX_PEOPLE} people have joined it.")
+            self._store(room, "joined", viewer=viewer.ids[-1], name=_free_name(room, shown))
+            return room.person(viewer.ids[-1])
+
+    def rename(self, viewer: Viewer, code: Any, name: Any, person_id: Any = None) -> None:
+        """Change one's own name, or as the host the name of ``person_id``."""
+        shown = read_name(name)
+        with self._lock:
+            room = self.get(code)
+            person = _named(self.hosted(viewer, code), person_id) if person_id else self._member(viewer, room)
+            self._store(room, "renamed", viewer=person.viewer, name=_free_name(room, shown, but=person))
+
+    def remove(self, viewer: Viewer, code: Any, person_id: Any) -> None:
+        """Remove somebody from the room, with what they chose; their browser cannot join it again."""
+        with self._lock:
+            room = self.hosted(viewer, code)
+            self._store(room, "removed", viewer=_named(room, person_id).viewer)
+
+    # Rules
+
+    def rule(self, viewer: Viewer, code: Any, changes: Mapping[str, Any]) -> None:
+        """Change some of the room's rules. Raises SettingsError that names every problem."""
+        with self._lock:
+            room = self.hosted(viewer, code)
+            rules = read_rules({**dataclasses.asdict(room.rules), **changes})
+            self._store(room, "ruled", rules=dataclasses.asdict(rules))
+            self._update_hosts()
+
+    def require(self, viewer: Viewer, config: RunConfig) -> None:
+        """Raise SettingsError where the room of ``viewer`` does not allow a run with these settings."""
+        found = self.joined(viewer)
+        if found and not self.is_host(viewer, found[0]) and (problems := forbidden(found[0].rules, config)):
+            raise SettingsError(problems)
+
+    def same_run(self, viewer: Viewer, config: RunConfig) -> list[str]:
+        """The runs of the room of ``viewer`` with exactly these settings, newest first."""
+        found, key = self.joined(viewer), config_key(config)
+        return [run_id for run_id, each in reversed(found[0].configs.items()) if each == key] if found else []
+
+    def ran(self, viewer: Viewer, run_id: str, config: RunConfig) -> None:
+        """Note that ``viewer`` has started this run, or takes part in it."""
+        with self._lock:
+            found = self.joined(viewer)
+            if found and len(found[0].configs) < MAX_RUNS:
+                self._store(found[0], "ran", viewer=found[1].viewer, run=run_id, config=config_key(config))
+
+    def hand_in(self, viewer: Viewer, code: Any, run_id: Any) -> None:
+        """Hand in one of one's own runs; the last one counts."""
+        with self._lock:
+            room = self.get(code)
+            person = self._member(viewer, room)
+            if run_id not in person.runs:
+                raise DataError("Hand in a run that you started in this room.")
+            self._store(room, "handed", viewer=person.viewer, run=run_id)
+
+    # Activities
+
+    def prepare(self, viewer: Viewer, code: Any, kind: str, content: Mapping[str, Any], choices: Sequence[str]) -> str:
+        """Add an activity after the others; returns its id."""
+        with self._lock:
+            room = self.hosted(viewer, code)
+            if len(room.activities) >= MAX_ACTIVITIES:
+                raise BusyError(f"A room has at most {MAX_ACTIVITIES} activities: drop one.")
+            new = secrets.token_hex(4)
+            activity = {"id": new, "kind": kind, "content": dict(content), "choices": list(choices)}
+            self._store(room, "prepared", activity=activity)
+            return new
+
+    def drop(self, viewer: Viewer, code: Any, activity_id: Any) -> None:
+        """Remove an activity that has not begun."""
+        with self._lock:
+            room = self.hosted(viewer, code)
+            if _activity(room, activity_id).begun:
+                raise DataError("It has begun already: only what is still to come can be dropped.")
+            self._store(room, "dropped", activity=activity_id)
+
+    def begin(self, viewer: Viewer, code: Any, activity_id: Any = None) -> None:
+        """Show an activity to the room; the next prepared one where none is named."""
+        with self._lock:
+            room = self.hosted(viewer, code)
+            wanted = activity_id or room.next_prepared()
+            if wanted is None:
+                raise DataError("Nothing more is prepared: add an activity first.")
+            self._store(room, "began", activity=_activity(room, wanted).id)
+
+    def reveal(self, viewer: Viewer, code: Any, activity_id: Any) -> None:
+        """Show what was chosen and what is true; nobody chooses after it."""
+        with self._lock:
+            room = self.hosted(viewer, code)
+            activity = _activity(room, activity_id)
+            if activity.begun and not activity.revealed:
+                self._store(room, "revealed", activity=activity.id)
+
+    def choose(self, viewer: Viewer, code: Any, activity_id: Any, choice: Any) -> None:
+        """Guess or vote; until it is revealed one may choose again, and the last choice counts, once a person."""
+        with self._lock:
+            room = self.get(code)
+            person, activity = self._member(viewer, room), _activity(room, activity_id)
+            if not activity.begun or activity.id != room.current:
+                raise DataError("The room is at something else now: what you chose was not counted.")
+            if activity.revealed:
+                raise DataError("It was revealed already: what you chose was not counted.")
+            if choice not in activity.choices:
+                raise DataError("Choose one of the answers that are offered.")
+            if activity.answers.get(person.id) != choice:
+                self._store(room, "chose", viewer=person.viewer, activity=activity.id, choice=choice)
+
+    def deal(self, viewer: Viewer, code: Any, activity_id: Any) -> int:
+        """The card of a sweep that is one's own: of those dealt to the fewest people, the first one."""
+        with self._lock:
+            room = self.get(code)
+            person, activity = self._member(viewer, room), _activity(room, activity_id)
+            cards = activity.content.get("cards", ())
+            if not cards or not activity.begun:
+                raise DataError("No sweep is under way in this room.")
+            if person.id not in activity.cards:
+                dealt = list(activity.cards.values())
+                card = min(range(len(cards)), key=dealt.count)
+                self._store(room, "dealt", viewer=person.viewer, activity=activity.id, card=card)
+            return activity.cards[person.id]
+
+    # Helpers
+
+    def _member(self, viewer: Viewer, room: Room) -> Person:
+        person = self.person(viewer, room)
+        if person is None:
+            raise DataError("You are not in this room: join it with its code.")
+        return person
+
+    def _store(self, room: Room, kind: str, **values: Any) -> None:
+        event = {"kind": kind, "at": time.time(), **values}
+        self._files.append(room.code, event)
+        room.add(event)
+
+    def _restore(self, code: str, events: Sequence[Mapping[str, Any]]) -> None:
+        room = Room(code)
+        try:
+            for event in events:
+                room.add(event)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # A damaged line was left out; what came after it may not fit any more.
+            log.warning("room %s cannot be read whole: %s", code, error)
+        if room.host:
+            self._rooms[code] = room
+        self._end_expired()
+
+    def _end_expired(self) -> None:
+        for room in [each for each in self._rooms.values() if each.ends <= time.time()]:
+            self._end(room)
+
+    def _end(self, room: Room) -> None:
+        self._files.remove(room.code)
+        self._rooms.pop(room.code, None)
+        self._ended.append(room.code)
+        self._update_hosts()
+
+    def _update_hosts(self) -> None:
+        """Tell the lab who hosts a room, and how much of a training's time short work may take."""
+        self._access.room_hosts = frozenset(room.host for room in self._rooms.values())
+        note_rooms(str(self._data_dir), bool(self._rooms))
+        self._queue.short_share = min((room.rules.short_share for room in self._rooms.values()), default=None)
+
+    def _new_code(self) -> str:
+        while (code := "".join(secrets.choice(_LETTERS) for _ in range(6))) in {*self._rooms, *self._ended}:
+            pass
+        return code
+
+
+def read_rules(raw: Mapping[str, Any]) -> Rules:
+    """Check the rules that a host sends. Raises SettingsError that names every problem."""
+    known = {each.name for each in dataclasses.fields(Rules)}
+    if unknown := set(raw) - known:
+        raise SettingsError([f"there is no rule {name}" for name in sorted(map(str, unknown))])
+    rules = Rules(**raw)
+    problems = []
+    for name, most in (("max_rows", 1_000_000), ("max_steps", 1_000_000)):
+        value = raw[name]
+        if value is not None and (type(value) is not int or not 1 <= value <= most):
+            problems.append(f"{name} must be a whole number from 1 to {most:,}, or nothing")
+    for name, low, high in (("short_share", 0.0, 1.0), ("target", 0.0, 100.0)):
+        value = raw[name]
+        if not (name == "target" and value is None) and not _is_number(value, low, high):
+            problems.append(f"{name} must be a number from {low:g} to {high:g}")
+    if not isinstance(rules.names_hidden, bool):
+        problems.append("names_hidden must be true or false")
+    if not isinstance(rules.settings, Mapping) or not isinstance(rules.locks, Mapping):
+        problems.append("settings and locks must be objects")
+    if problems:
+        raise SettingsError(problems)
+    held, teachers = locks.read_locks(rules.locks), teachers_config(rules)
+    if inside := locks.faults({name: lock for name, lock in held.items() if not lock.fixes}, teachers, teachers):
+        raise SettingsError([f"the room's own settings break its locks: {fault}" for fault in inside])
+    return rules
+
+
+def teachers_config(rules: Rules) -> RunConfig:
+    """The configuration that runs in the room begin with. Raises SettingsError."""
+    sections: dict[str, Any] = {}
+    for name, value in rules.settings.items():
+        merge(sections, name, value)
+    return RunConfig.from_dict(sections, rules.preset)
+
+
+def forbidden(rules: Rules, config: RunConfig) -> list[str]:
+    """What the rules forbid in a run's settings, a sentence's part each."""
+    problems = locks.faults(locks.read_locks(rules.locks), config, teachers_config(rules))
+    rows, train = config.data.limit, config.train
+    if rules.max_rows is not None and (rows is None or rows > rules.max_rows):
+        problems.append(f"data.limit must be at most {rules.max_rows:,} in this room")
+    if rules.max_steps is not None:
+        batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
+        steps = train.max_steps if train.max_steps > 0 else rows and -(-rows // batch) * train.num_train_epochs
+        if steps is None or steps > rules.max_steps:
+            problems.append(f"this room allows at most {rules.max_steps:,} steps: lower the rows, the epochs or "
+                            "train.max_steps")  # fmt: skip
+    return problems
+
+
+def config_key(config: RunConfig) -> str:
+    """Equal for equal configurations."""
+    return sha256_of_json(config.to_dict())[:16]
+
+
+def _minutes(value: Any) -> float:
+    if not _is_number(value, 1, MAX_MINUTES):
+        raise DataError(f"A room lasts from 1 to {MAX_MINUTES:,} minutes.")
+    return float(value)
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _named(room: Room, person_id: Any) -> Person:
+    person = next((each for each in room.present if each.id == person_id), None)
+    if person is None:
+        raise NotFoundError("That person is not in the room.")
+    return person
+
+
+def _activity(room: Room, activity_id: Any) -> Activity:
+    activity = room.activities.get(activity_id) if isinstance(activity_id, str) else None
+    if activity is None:
+        raise NotFoundError("This room has no such activity.")
+    return activity
+
+
+def _free_name(room: Room, name: str, but: Person | None = None) -> str:
+    """``name``, with a number behind it where somebody in the room has it already."""
+    taken = {each.name.casefold() for each in room.present if each is not but}
+    numbered = (name if number == 1 else f"{name[:26]} {number}" for number in range(1, MAX_PEOPLE + 2))
+    return next(each for each in numbered if each.casefold() not in taken)

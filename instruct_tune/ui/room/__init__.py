@@ -1,0 +1,1 @@
+"""The room's own pages: light enough for a phone, without gradio."""

@@ -1,0 +1,218 @@
+"""What the room's pages show, as JSON: one part for everybody, and what is one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from ...config.run_config import RunConfig
+from ...config.viewer import Viewer
+from ...experiments.questions import EXPERIMENTS, MEASURES
+from ...experiments.recorded import recorded
+from ...experiments.sentences import VERBS, because, effect_sentence, in_sentence
+from ...lesson.locks import settings_of
+from ...lesson.room import BLIND, GUESS, SWEEP, Activity, Room
+from ...lesson.votes import share
+from ...services.room_activities import RoomActivities
+from ...services.room_boards import Board, BoardRun, RoomBoards
+from ...services.rooms import Rooms, config_key, teachers_config
+
+
+class RoomState:
+    """Reads the rooms for their pages. ``own_start``: whether a run can be started there, not in the lab alone."""
+
+    def __init__(self, rooms: Rooms, activities: RoomActivities, boards: RoomBoards, own_start: bool):
+        self._rooms, self._activities, self._boards, self._own_start = rooms, activities, boards, own_start
+        self._kept: dict[str, tuple[int, Board, dict[str, Any]]] = {}
+
+    def of(self, viewer: Viewer, code: Any) -> dict[str, Any]:
+        """``room``: what everybody in it sees; ``you``: one's own, None for who has not joined and does not host it.
+
+        Who is outside learns the room's title and nothing else.
+        """
+        room = self._rooms.get(code)
+        host, person = self._rooms.is_host(viewer, room), self._rooms.person(viewer, room)
+        if not host and person is None:
+            return {"room": {"code": room.code, "title": room.title, "ends": room.ends}, "you": None}
+        activity = room.activity
+        you: dict[str, Any] = {"host": host, "can_start": self._own_start}
+        if person:
+            you |= {"id": person.id, "name": person.name, "runs": list(person.runs), "handed_in": person.handed_in}
+            if activity:
+                you |= {"choice": activity.answers.get(person.id), "card": activity.cards.get(person.id)}
+        if host:
+            you["prepared"] = [_prepared(room.activities[each]) for each in room.order]
+            you["counts"] = activity.counts if activity else {}
+            you["names"] = {each.id: each.name for each in room.present}
+        return {"room": self._for_everybody(room), "you": you}
+
+    def handed_in(self, viewer: Viewer, code: Any) -> list[list[str]]:
+        """The host's list of what was handed in, a row a person, with a row of titles first."""
+        room = self._rooms.hosted(viewer, code)
+        runs = {run.run_id: run for run in self._boards.board(room).runs}
+        rows = [["name", "run", "run_name", "status", "steps", "held_out_loss", "bleu", "settings"]]
+        for person in room.present:
+            run = runs.get(person.handed_in or (person.runs[-1] if person.runs else ""))
+            handed = "" if person.handed_in else " (not handed in)"
+            if run is None:
+                rows.append([person.name, *[""] * 7])
+                continue
+            loss, bleu = (run.curve[-1][1] if run.curve else None), run.bleu
+            numbers = ["" if loss is None else f"{loss:.4f}", "" if bleu is None else f"{bleu:.2f}"]
+            settings = "; ".join(f"{name}={value}" for name, value in _changes(room, run.config).items())
+            rows.append([person.name, run.run_id, run.name + handed, run.status, str(run.step), *numbers, settings])
+        return rows
+
+    def _for_everybody(self, room: Room) -> dict[str, Any]:
+        board = self._boards.board(room)
+        kept = self._kept.get(room.code)
+        if kept and kept[0] == room.version and kept[1] is board:
+            return kept[2]
+        rules, activity = room.rules, room.activity
+        shown = {
+            "code": room.code,
+            "title": room.title,
+            "ends": room.ends,
+            "people": [{"id": each.id, "name": room.shown_name(each)} for each in room.present],
+            "rules": dataclasses.asdict(rules),
+            "lab": lab_query(room),
+            "activity": self._activity(room, activity, board) if activity else None,
+            "more": room.next_prepared() is not None,
+            "board": {
+                **{name: getattr(board, name) for name in ("target", "rows", "base", "others")},
+                "runs": [_run(room, run) for run in board.runs],
+            },
+        }
+        self._kept[room.code] = (room.version, board, shown)
+        return shown
+
+    def _activity(self, room: Room, activity: Activity, board: Board) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "id": activity.id,
+            "kind": activity.kind,
+            "revealed": activity.revealed,
+            "answered": len(activity.answers),
+        }
+        if activity.revealed:
+            shown["counts"] = activity.counts
+        if activity.kind == GUESS:
+            return shown | _guess(activity)
+        if activity.kind == BLIND:
+            return shown | _blind(activity)
+        return shown | (self._sweep(room, activity, board) if activity.kind == SWEEP else dict(activity.content))
+
+    def _sweep(self, room: Room, activity: Activity, board: Board) -> dict[str, Any]:
+        """The cards, who has each, and which run trains which: its settings but for the seed."""
+        cards = activity.content["cards"]
+        keys = [config_key(self._card_config(room, card)) for card in cards]
+        runs = {run.run_id: config_key(_with_seed(run.config)) for run in board.runs}
+        return {
+            "title": activity.content["title"],
+            "cards": [
+                {
+                    "label": card["label"],
+                    "people": [person for person, dealt in activity.cards.items() if dealt == number],
+                    "runs": [run_id for run_id, key in runs.items() if key == keys[number]],
+                }
+                for number, card in enumerate(cards)
+            ],
+        }
+
+    def _card_config(self, room: Room, card: Mapping[str, Any]) -> RunConfig:
+        return teachers_config(room.rules.over({**card["settings"], "train.seed": 42}))
+
+
+def lab_query(room: Room) -> str:
+    """The query of the address that opens the lab with the room's settings and locks."""
+    rules = room.rules
+    pairs = [("room", room.code), ("preset", rules.preset)]
+    pairs += [(f"set.{name}", _text(value)) for name, value in rules.settings.items()]
+    pairs += [(f"lock.{name}", text) for name, text in rules.locks.items()]
+    return urlencode([*pairs, ("tab", "Train")])
+
+
+def experiments() -> list[dict[str, str]]:
+    """The measured experiments that a room can guess: ``key, title``."""
+    results = recorded()
+    return [{"key": key, "title": each.title} for key, each in EXPERIMENTS.items() if results.has(each)]
+
+
+def _guess(activity: Activity) -> dict[str, Any]:
+    experiment = EXPERIMENTS[activity.content["experiment"]]
+    measure = MEASURES[experiment.measure]
+    shown: dict[str, Any] = {
+        "title": experiment.title,
+        "question": experiment.question,
+        "changed": experiment.changed,
+        "ask": f"Your guess: {in_sentence(measure)} …",
+        "choices": [{"value": direction.value, "label": label} for direction, label in VERBS.items()],
+    }
+    if activity.revealed:
+        effect = recorded().effect(experiment)
+        shown |= {
+            "right": effect.direction.value,
+            "effect": effect_sentence(experiment, effect),
+            "because": because(experiment, effect.direction),
+            "try": experiment.try_it,
+        }
+    return shown
+
+
+def _blind(activity: Activity) -> dict[str, Any]:
+    content = activity.content
+    tuned = content["tuned"]
+    texts = {tuned: content["tuned_text"], "AB".replace(tuned, ""): content["base_text"]}
+    shown: dict[str, Any] = {
+        "instruction": content["instruction"],
+        "input": content["input"],
+        "texts": {side: texts[side] for side in "AB"},
+        "choices": [{"value": side, "label": f"{side} is tuned"} for side in "AB"],
+    }
+    if activity.revealed:
+        shown |= {
+            "right": tuned,
+            "run": content["run"],
+            "effect": share(activity.counts[tuned], len(activity.answers)).sentence,
+        }
+    return shown
+
+
+def _prepared(activity: Activity) -> dict[str, Any]:
+    content = activity.content
+    titles = {
+        GUESS: lambda: EXPERIMENTS[content["experiment"]].title,
+        BLIND: lambda: content["instruction"][:80],
+        SWEEP: lambda: content["title"],
+    }
+    title = titles.get(activity.kind, lambda: f"by {content['by']}")()
+    return {
+        "id": activity.id,
+        "kind": activity.kind,
+        "title": title,
+        "begun": activity.begun,
+        "revealed": activity.revealed,
+        "answered": len(activity.answers),
+    }
+
+
+def _run(room: Room, run: BoardRun) -> dict[str, Any]:
+    values = dataclasses.asdict(run)
+    del values["config"]
+    return {**values, "settings": _changes(room, run.config)}
+
+
+def _changes(room: Room, config: Mapping[str, Any]) -> dict[str, str]:
+    """In which settings a run differs from what the room begins with."""
+    own, teachers = settings_of(RunConfig.from_dict(config)), settings_of(teachers_config(room.rules))
+    return {name: _text(value) for name, value in own.items() if value != teachers[name]}
+
+
+def _with_seed(config: Mapping[str, Any]) -> RunConfig:
+    return RunConfig.from_dict({**config, "train": {**config["train"], "seed": 42}})
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

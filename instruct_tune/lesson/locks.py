@@ -18,7 +18,7 @@ from ..text.plain_text import shown, shown_name
 
 FIXED, HIDDEN, RANGE, CHOICES = "fixed", "hidden", "range", "choices"
 MAX_LOCKS, MAX_CHOICES, LONGEST_LOCK = 100, 20, 400
-_LISTS = ("data.filters", "data.columns", "lora.target_modules", "template", "train.own_prompts", "generation.stop")
+_LISTS = ("data.filters", "data.columns", "lora.target_modules", "train.own_prompts", "generation.stop")
 """Settings that hold more than one value: they can be fixed or hidden, and have no range."""
 _LEFT_OUT: dict[str, Any] = {"data.unify_newlines": False, "generation.stop": []}
 """Settings that the configuration's JSON leaves out where they have their default."""
@@ -43,7 +43,8 @@ class Lock:
         if self.fixes:
             return None if value == teachers else f"{name} is fixed at {shown(teachers)} here"
         if self.kind == CHOICES:
-            if value in self.choices and isinstance(value, bool) == isinstance(teachers, bool):
+            # True equals 1, and is not one of 1 and 2.
+            if any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in self.choices):
                 return None
             return f"{name} must be one of {', '.join(map(shown, self.choices))} here"
         number = isinstance(value, int | float) and not isinstance(value, bool)

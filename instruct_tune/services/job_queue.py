@@ -14,7 +14,7 @@ import contextvars
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -206,15 +206,16 @@ class JobQueue:
         return (self._current, *waiting) if self._current else waiting
 
     def _in_turn(self) -> tuple[Job, ...]:
-        """The waiting jobs in the order of their turns: a person's first job by when they had a turn last, then
-        everybody's second, and so on."""
-        waiting = [job for job in self._waiting if not job.cancelled()]
-        nth: Counter[str | None] = Counter({self._current.by: 1} if self._current else {})
-        keys = []
-        for arrival, job in enumerate(waiting):
-            keys.append((nth[job.by], self._turns.get(job.by, 0), arrival))
-            nth[job.by] += 1
-        return tuple(job for _, job in sorted(zip(keys, waiting, strict=True), key=lambda pair: pair[0]))
+        """The waiting jobs in the order of their turns: next is who had theirs longest ago."""
+        waiting, ordered = [job for job in self._waiting if not job.cancelled()], []
+        turns, turn = dict(self._turns), self._turn
+        while waiting:
+            job = min(waiting, key=lambda job: turns.get(job.by, 0))
+            turn += 1
+            turns[job.by] = turn
+            waiting.remove(job)
+            ordered.append(job)
+        return tuple(ordered)
 
     def _next(self) -> Job:
         """Take the next long job off those that wait."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.presets import PRESETS
 from ..config.run_config import RunConfig
 from ..config.validation import merge
 from ..config.viewer import Viewer, note_rooms
@@ -326,7 +327,7 @@ def read_rules(raw: Mapping[str, Any]) -> Rules:
     if unknown := set(raw) - known:
         raise SettingsError([f"there is no rule {name}" for name in sorted(map(str, unknown))])
     rules = Rules(**raw)
-    problems = []
+    problems = [] if rules.preset in PRESETS else [f"preset must be one of {', '.join(PRESETS)}"]
     for name, most in (("max_rows", 1_000_000), ("max_steps", 1_000_000)):
         value = raw[name]
         if value is not None and (type(value) is not int or not 1 <= value <= most):

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import pytest
 
@@ -381,3 +382,61 @@ def test_what_a_submitter_had_is_not_kept_after_their_job(queue):
     gc.collect()
     assert [each() for each in gone] == [None] * 3
     held.let_go.set()
+
+
+def test_turns_go_round_by_person(queue):
+    held, order = Held(), []
+    running = queue.enqueue(Job("held", held, by="ann"))
+    assert held.begun.wait(PATIENCE)
+    jobs = [
+        queue.enqueue(Job(name, lambda name=name: order.append(name), ("run", name), by=by))
+        for name, by in (("ann 1", "ann"), ("ann 2", "ann"), ("bob 1", "bob"), ("cid 1", "cid"), ("bob 2", "bob"))
+    ]
+    turns = ["bob 1", "cid 1", "ann 1", "bob 2", "ann 2"]
+    assert [job.label for job in queue.jobs] == ["held", *turns]
+    assert [queue.position(("run", name))["place"] for name in turns] == [1, 2, 3, 4, 5]
+    held.let_go.set()
+    for job in (running, *jobs):
+        job.result(PATIENCE)
+    assert order == turns
+
+
+def test_who_had_no_turn_for_long_comes_before_who_just_had_one(queue):
+    for by in ("ann", "bob"):
+        queue.enqueue(Job("before", lambda: None, by=by)).result(PATIENCE)
+    held = Held()
+    running = queue.enqueue(Job("held", held, by="host"))
+    assert held.begun.wait(PATIENCE)
+    for by in ("bob", "ann", "new"):
+        queue.enqueue(Job(by, lambda: None, by=by))
+    assert [job.label for job in queue.jobs] == ["held", "new", "ann", "bob"]
+    held.let_go.set()
+    running.result(PATIENCE)
+
+
+def test_short_jobs_take_no_more_than_their_share_of_a_long_one(queue, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("instruct_tune.services.job_queue.time", SimpleNamespace(monotonic=lambda: now[0]))
+    queue.short_share = 0.25
+    steps, served, begun, ready = [0], [], threading.Event(), threading.Event()
+
+    def short():
+        served.append(steps[0])
+        now[0] += 1.0
+
+    def long():
+        begun.set()
+        assert ready.wait(PATIENCE)
+        for _ in range(12):
+            steps[0] += 1
+            now[0] += 1.0
+            queue.yield_once()
+
+    job = queue.enqueue(Job("long", long))
+    assert begun.wait(PATIENCE)
+    waiting = [queue.submit_short(short) for _ in range(3)]
+    ready.set()
+    for each in (job, *waiting):
+        each.result(PATIENCE)
+    # The first at once; the next ones once the seconds spent are a quarter of all.
+    assert served == [1, 3, 6]

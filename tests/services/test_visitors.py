@@ -229,10 +229,11 @@ def test_every_lab_method_about_a_run_is_in_the_list_above(lab, private):
     source = inspect.getsource(everything_about)
     listed = {name for name in methods if f"lab.{name}(" in source}
     # Some do not raise or are called through the others; ``is_shared``, ``stop`` and ``restore`` have their own tests,
-    # and so has whose pushes and jobs one sees.
+    # and so have whose pushes and jobs one sees, and what a room does with a run.
     assert methods - listed == {
         "runs.is_visible", "answerers.get", "runs.get_to_change", "runs.is_shared", "evaluations.stop", "runs.restore",
         "runs.status", "push.of", "push.stop", "hub_jobs.of",
+        "rooms.ran", "rooms.hand_in", "room_activities.blind", "room_activities.evaluate",
     }  # fmt: skip
 
 
@@ -434,7 +435,7 @@ def test_a_traceback_is_for_who_started_the_run_and_the_host(hosted, monkeypatch
     assert [hosted.runs.traceback(viewer, run_id) for viewer in (BOB, ANONYMOUS)] == [None, None]
     assert [hosted.runs.traceback(viewer, run_id) for viewer in (ANN, HOST)] == ["File /home/ann, line 1"] * 2
     assert "/home/ann" not in str(hosted.runs.details(BOB, run_id))
-    monkeypatch.setattr(hosted.access, "multi_user", False)
+    monkeypatch.setattr(hosted.access, "_multi_user", False)
     assert hosted.runs.traceback(BOB, run_id) == "File /home/ann, line 1"
 
 

@@ -1,0 +1,389 @@
+"""Rooms in a lab: who may do what, what is kept, what holds when a run is started, and whose turn it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from labs import PATIENCE, opened, smoke, write_rows
+
+from instruct_tune.config import viewer as viewers
+from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
+from instruct_tune.errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError
+from instruct_tune.services import rooms as rooms_module
+from instruct_tune.services.rooms import ENDED, MAX_ROOMS
+
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
+
+TEACHER, ANN, BOB, EVE = (known_by(f"the secret of {name}") for name in ("teacher", "ann", "bob", "eve"))
+SMOKE = {"preset": "smoke", "max_rows": 16}
+
+
+@pytest.fixture
+def room(lab):
+    """An open room with Ann and Bob, which trains the tiny model."""
+    code = lab.rooms.open(TEACHER, "Monday", 60)
+    lab.rooms.rule(TEACHER, code, SMOKE)
+    lab.rooms.join(ANN, code, "Ann")
+    lab.rooms.join(BOB, code.lower(), "Bob")
+    return code
+
+
+def asked(lab, code, kind="blind"):
+    """An activity that has begun, with the choices A and B."""
+    activity = lab.rooms.prepare(TEACHER, code, kind, {"tuned": "A"}, ["A", "B"])
+    lab.rooms.begin(TEACHER, code, activity)
+    return activity
+
+
+# Who
+
+
+def test_a_room_of_a_lab_of_one_user_is_opened_by_who_comes_first(lab):
+    assert lab.rooms.may_open(EVE)
+    lab.rooms.open(TEACHER, "Monday", 60)
+    assert not lab.rooms.may_open(EVE)
+    with pytest.raises(NotYoursError, match="host"):
+        lab.rooms.open(EVE, "Mine", 60)
+
+
+def test_where_others_use_the_lab_the_hosts_token_opens_rooms(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_ADMIN_TOKEN", "the host's token")
+    with opened(tmp_path / "data") as lab:
+        for token in (None, "", "the host's toke", 5):
+            with pytest.raises(NotYoursError, match="LAB_ADMIN_TOKEN"):
+                lab.rooms.open(TEACHER, "Monday", 60, token)
+        code = lab.rooms.open(TEACHER, "Monday", 60, "the host's token")
+        assert lab.rooms.is_host(TEACHER, lab.rooms.get(code))
+        with pytest.raises(DataError, match="secret"):
+            lab.rooms.open(ANONYMOUS, "Monday", 60, "the host's token")
+        for _ in range(MAX_ROOMS - 1):
+            lab.rooms.open(TEACHER, "More", 60, "the host's token")
+        with pytest.raises(BusyError, match="end one first"):
+            lab.rooms.open(TEACHER, "Too many", 60, "the host's token")
+
+
+@pytest.mark.parametrize("minutes", [0, -1, None, "60", True, float("nan"), 10**9])
+def test_a_room_has_an_end(lab, minutes):
+    with pytest.raises(DataError, match="minutes"):
+        lab.rooms.open(TEACHER, "Monday", minutes)
+
+
+def test_only_the_host_changes_a_room(lab, room):
+    activity = asked(lab, room)
+    ann = lab.rooms.person(ANN, lab.rooms.get(room)).id
+    for denied in (
+        lambda who: lab.rooms.rule(who, room, {}),
+        lambda who: lab.rooms.remove(who, room, ann),
+        lambda who: lab.rooms.rename(who, room, "Rude", ann),
+        lambda who: lab.rooms.prepare(who, room, "board", {}, []),
+        lambda who: lab.rooms.begin(who, room, activity),
+        lambda who: lab.rooms.reveal(who, room, activity),
+        lambda who: lab.rooms.drop(who, room, activity),
+        lambda who: lab.rooms.extend(who, room, 10),
+        lambda who: lab.rooms.end(who, room),
+        lambda who: lab.room_activities.guess(who, room, "rank"),
+        lambda who: lab.room_activities.blind(who, room, "recorded-good"),
+        lambda who: lab.room_activities.board(who, room, "score"),
+    ):
+        for who in (BOB, EVE, ANONYMOUS):
+            with pytest.raises(NotYoursError):
+                denied(who)
+    assert lab.rooms.get(room).version == 6, "nothing was stored"
+
+
+def test_names_are_unlike_and_the_host_may_change_and_remove_them(lab, room):
+    lab.rooms.join(EVE, room, "ann")
+    named = lambda: [person.name for person in lab.rooms.get(room).present]  # noqa: E731
+    assert named() == ["Ann", "Bob", "ann 2"]
+    assert lab.rooms.join(ANN, room, "Somebody else").name == "Ann", "who is in the room keeps their name"
+    lab.rooms.rename(ANN, room, "Anna")
+    lab.rooms.rename(TEACHER, room, "Robert", "s2")
+    assert named() == ["Anna", "Robert", "ann 2"]
+    lab.rooms.remove(TEACHER, room, "s3")
+    for again in (lambda: lab.rooms.join(EVE, room, "Eve"), lambda: lab.rooms.rename(EVE, room, "Eve")):
+        with pytest.raises(DataError, match="removed"):
+            again()
+    with pytest.raises(NotFoundError):
+        lab.rooms.remove(TEACHER, room, "s3")
+
+
+def test_while_a_room_is_open_its_host_is_the_labs_and_others_are_visitors(lab, monkeypatch):
+    before = lab.training.start(ANN, smoke(), "before")
+    lab.training.wait(before, PATIENCE)
+    assert not lab.access.multi_user
+    assert not viewers.multi_user()
+    code = lab.rooms.open(TEACHER, "Monday", 60)
+    assert lab.access.known(TEACHER).host
+    assert not lab.access.known(ANN).host
+    assert viewers.multi_user(), "the Hub token of this machine serves nobody meanwhile"
+    with pytest.raises(NotYoursError):
+        lab.runs.rename(BOB, before, "mine")
+    lab.runs.rename(ANN, before, "mine")
+    lab.runs.rename(lab.access.known(TEACHER), before, "yours")
+    lab.rooms.end(TEACHER, code)
+    assert not lab.access.known(TEACHER).host
+    assert not viewers.multi_user()
+    lab.runs.rename(BOB, before, "everybody's again")
+
+
+# Choosing
+
+
+def test_a_vote_counts_once_and_only_while_its_question_is_open(lab, room):
+    activity = asked(lab, room)
+    for choice in ("A", "B", "B"):
+        lab.rooms.choose(ANN, room, activity, choice)
+    lab.rooms.choose(BOB, room, activity, "B")
+    counts = lambda: lab.rooms.get(room).activities[activity].counts  # noqa: E731
+    assert counts() == {"A": 0, "B": 2}
+    with pytest.raises(DataError, match="not in this room"):
+        lab.rooms.choose(EVE, room, activity, "A")
+    for wrong in ("C", None, ["A"], 0):
+        with pytest.raises(DataError, match="answers"):
+            lab.rooms.choose(ANN, room, activity, wrong)
+    later = asked(lab, room)
+    with pytest.raises(DataError, match="something else"):
+        lab.rooms.choose(ANN, room, activity, "A")
+    lab.rooms.begin(TEACHER, room, activity)
+    lab.rooms.reveal(TEACHER, room, activity)
+    with pytest.raises(DataError, match="revealed"):
+        lab.rooms.choose(ANN, room, activity, "A")
+    assert counts() == {"A": 0, "B": 2}
+    with pytest.raises(NotFoundError):
+        lab.rooms.choose(ANN, room, "another", "A")
+    assert lab.rooms.get(room).activities[later].counts == {"A": 0, "B": 0}
+
+
+def test_a_vote_for_another_room_is_not_counted(lab, room):
+    other = lab.rooms.open(lab.access.known(TEACHER), "Tuesday", 60)
+    lab.rooms.join(ANN, other, "Ann")
+    activity = asked(lab, room)
+    with pytest.raises(NotFoundError):
+        lab.rooms.choose(ANN, other, activity, "A")
+    assert lab.rooms.get(room).activities[activity].answers == {}
+
+
+def test_thirty_at_once_lose_nothing(lab, room):
+    activity, gate = asked(lab, room), threading.Barrier(30)
+    crowd = [known_by(f"the secret of student {number}") for number in range(30)]
+
+    def take_part(who):
+        gate.wait(PATIENCE)
+        lab.rooms.join(who, room, "Student")
+        for choice in "ABAB":
+            lab.rooms.choose(who, room, activity, choice)
+
+    threads = [threading.Thread(target=take_part, args=(who,)) for who in crowd]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert lab.rooms.get(room).activities[activity].counts == {"A": 0, "B": 30}
+    names = [person.name for person in lab.rooms.get(room).present]
+    assert len(set(names)) == 32
+
+
+# What is kept
+
+
+def test_a_killed_lab_has_its_rooms_again_and_one_that_ended_is_forgotten(lab, room, tmp_path):
+    activity = asked(lab, room)
+    lab.rooms.choose(ANN, room, activity, "A")
+    # A second reader of the files, as after a kill: nothing was closed.
+    again = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue)
+    found = again.get(room)
+    assert [person.name for person in found.present] == ["Ann", "Bob"]
+    assert found.activity.answers == {"s1": "A"}
+    assert found.rules.preset == "smoke"
+    assert again.is_host(TEACHER, found)
+    lab.rooms.end(TEACHER, room)
+    with pytest.raises(NotFoundError, match="has ended"):
+        lab.rooms.get(room)
+    assert list((lab.data_dir / "rooms").iterdir()) == []
+    assert rooms_module.Rooms(lab.data_dir, lab.access, lab.queue).joined(ANN) is None
+
+
+def test_a_damaged_line_costs_what_it_held_alone(lab, room):
+    (file,) = (lab.data_dir / "rooms").iterdir()
+    lines = file.read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if '"Ann"' in line)
+    lines[at] = lines[at].replace("Ann", "Xnn")
+    file.write_text("\n".join(lines) + "\n12345678 {half a li")
+    again = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue)
+    assert [person.name for person in again.get(room).present] == ["Bob"]
+    lab.rooms.join(EVE, room, "Eve")
+    last = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue)
+    assert [person.name for person in last.get(room).present] == ["Bob", "Eve"]
+
+
+def test_a_room_ends_by_itself(lab, room, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(rooms_module.time, "time", lambda: now + 61 * 60)
+    with pytest.raises(NotFoundError) as ended:
+        lab.rooms.get(room)
+    assert str(ended.value) == ENDED
+    assert not lab.access.multi_user
+    assert list((lab.data_dir / "rooms").iterdir()) == []
+
+
+# Runs
+
+
+def test_what_a_room_locks_holds_when_a_run_is_started(lab, room):
+    lab.rooms.rule(TEACHER, room, {"locks": {"lora.r": "fixed", "train.learning_rate": "0.001..0.02"}, "max_steps": 8})
+    for forbidden, named in (
+        ({"lora": {"r": 4}}, "lora.r is fixed at 16"),
+        ({"train": {"learning_rate": 0.5}}, "train.learning_rate must be between"),
+        ({"data": {"limit": 17}}, "data.limit must be at most 16"),
+        ({"data": {"limit": None}}, "data.limit must be at most 16"),
+        ({"train": {"num_train_epochs": 3}}, "at most 8 steps"),
+        ({"train": {"max_steps": 9}}, "at most 8 steps"),
+    ):
+        with pytest.raises(SettingsError, match=named):
+            lab.training.start(ANN, smoke(**forbidden))
+        assert lab.store.ids() == set()
+    lab.training.wait(lab.training.start(ANN, smoke(train={"learning_rate": 0.02})), PATIENCE)
+    # The host, and who is not in the room, are not bound by it.
+    for free in (TEACHER, EVE):
+        lab.training.wait(lab.training.start(free, smoke(lora={"r": 4})), PATIENCE)
+    lab.rooms.end(TEACHER, room)
+    lab.training.wait(lab.training.start(ANN, smoke(lora={"r": 8})), PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_rows": 0},
+        {"max_steps": "many"},
+        {"short_share": 2},
+        {"short_share": None},
+        {"target": float("nan")},
+        {"names_hidden": 1},
+        {"locks": {"lora.r": "none"}},
+        {"locks": []},
+        {"settings": {"lora.rank": 4}},
+        {"preset": "hour"},
+        {"unknown": 1},
+        {"locks": {"lora.r": "32..64"}},
+    ],
+)
+def test_rules_that_cannot_hold_are_refused_whole(lab, room, changes):
+    before = lab.rooms.get(room).rules
+    with pytest.raises(SettingsError):
+        lab.rooms.rule(TEACHER, room, {"max_rows": 5, **changes})
+    assert lab.rooms.get(room).rules == before
+
+
+def test_equal_settings_are_one_run(lab, room, engine_held):
+    lab.rooms.join(EVE, room, "Eve")
+    first = lab.training.start(ANN, smoke())
+    gate, started = threading.Barrier(2), []
+
+    def start(who):
+        gate.wait(PATIENCE)
+        started.append(lab.training.start(who, smoke()))
+
+    threads = [threading.Thread(target=start, args=(who,)) for who in (BOB, EVE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert started == [first, first]
+    assert lab.rooms.get(room).runs == {first: ["s1", "s2", "s3"]}
+    other = lab.training.start(BOB, smoke(train={"seed": 7}))
+    assert other != first
+    # Only who started it may end it.
+    with pytest.raises(NotYoursError):
+        lab.training.stop(BOB, first)
+    lab.training.stop(ANN, first, keep=False)
+    assert lab.training.start(EVE, smoke()) not in (first, other), "a run that was withdrawn is nobody's"
+    engine_held.set()
+
+
+def test_a_private_run_is_joined_by_nobody_and_is_not_on_the_board(lab, room, tmp_path):
+    file = tmp_path / "mine.json"
+    write_rows(file, [{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(40)])
+    source = str(lab.uploads.keep(ANN, file))
+    own = lab.training.start(ANN, smoke(data={"source": source}))
+    assert lab.training.wait(own, PATIENCE).status == "finished"
+    assert [run.run_id for run in lab.room_boards.board(lab.rooms.get(room)).runs] == []
+    with pytest.raises(DataError):
+        lab.training.start(BOB, smoke(data={"source": source}))
+
+
+def test_a_sweep_deals_every_card_and_seeds_to_who_shares_one(lab, room):
+    lab.rooms.join(EVE, room, "Eve")
+    cards = [{"label": f"r {rank}", "settings": {"lora.r": rank}} for rank in (2, 4)]
+    sweep = lab.room_activities.sweep(TEACHER, room, "Ranks", cards)
+    with pytest.raises(DataError, match="under way"):
+        lab.room_activities.start(ANN, room, sweep)
+    lab.rooms.begin(TEACHER, room, sweep)
+    runs = [lab.room_activities.start(who, room, sweep) for who in (ANN, BOB, EVE)]
+    configs = [lab.store.get(run_id).config for run_id in runs]
+    assert [(config["lora"]["r"], config["train"]["seed"]) for config in configs] == [(2, 42), (4, 42), (2, 43)]
+    assert lab.room_activities.start(ANN, room, sweep) == runs[0], "a second click is the same run"
+    for run_id in runs:
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
+    board = lab.room_boards.board(lab.rooms.get(room))
+    assert [(run.run_id, run.people) for run in board.runs] == [
+        (run_id, (person,)) for run_id, person in zip(runs, ("s1", "s2", "s3"), strict=True)
+    ]
+    assert all(run.curve[-1][1] <= board.target for run in board.runs)
+    assert all(run.seconds > 0 for run in board.runs)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        [],
+        [{"label": "one", "settings": {}}],
+        [{"label": f"{n}", "settings": {}} for n in range(7)],
+        [{"label": "", "settings": {}}, {"label": "b", "settings": {}}],
+        [{"label": "a", "settings": []}, {"label": "b", "settings": {}}],
+        [{"label": "a", "settings": {"lora.rank": 1}}, {"label": "b", "settings": {}}],
+        [{"label": "a", "settings": {"data.limit": 900}}, {"label": "b", "settings": {}}],
+        "cards",
+    ],
+)
+def test_a_sweep_that_cannot_be_trained_is_refused(lab, room, cards):
+    with pytest.raises((DataError, SettingsError)):
+        lab.room_activities.sweep(TEACHER, room, "Sweep", cards)
+    assert lab.rooms.get(room).activities == {}
+
+
+def test_what_is_handed_in_is_ones_own(lab, room):
+    run_id = lab.training.start(ANN, smoke())
+    lab.training.wait(run_id, PATIENCE)
+    with pytest.raises(DataError, match="you started"):
+        lab.rooms.hand_in(BOB, room, run_id)
+    lab.rooms.hand_in(ANN, room, run_id)
+    assert lab.rooms.get(room).people[ANN.id].handed_in == run_id
+
+
+# The board
+
+
+def test_runs_that_cannot_be_told_apart_share_a_rank(lab, room):
+    runs = [lab.room_activities.start(who, room) for who in (ANN, BOB)]
+    assert runs[0] == runs[1]
+    other = lab.training.start(BOB, smoke(train={"seed": 7}))
+    for run_id in (runs[0], other):
+        lab.training.wait(run_id, PATIENCE)
+        lab.room_activities.evaluate(ANN, room, run_id)
+    for job in lab.queue.jobs:
+        job.result(PATIENCE)
+    board = lab.room_boards.board(lab.rooms.get(room))
+    assert {run.run_id: run.people for run in board.runs} == {runs[0]: ("s1", "s2"), other: ("s2",)}
+    assert [run.group for run in board.runs] == [1, 1], "random weights score nothing"
+    assert board.rows == 4
+    with pytest.raises(NotFoundError):
+        lab.room_activities.evaluate(ANN, room, "recorded-good")
+
+
+def test_visitors_of_the_lab_see_the_rooms_runs_as_ever(lab, room):
+    run_id = lab.training.start(ANN, smoke())
+    lab.training.wait(run_id, PATIENCE)
+    assert [run["id"] for run in lab.runs.summaries(EVE)] == [run_id]
+    assert lab.runs.get(HOST, run_id).started_by == ANN.id

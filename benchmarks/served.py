@@ -30,12 +30,13 @@ PRESET = "quick"
 
 
 @contextmanager
-def serving() -> Iterator[tuple[str, subprocess.Popen, float]]:
-    """``python app.py`` on a free port: yields its address, its process, and the seconds until it answered."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tempfile.mkdtemp(prefix="lab-benchmark-")
+def serving(folder: str | None = None, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen, float]]:
+    """``python app.py``: yields its address, its process, and the seconds until it answered.
+
+    By default on a new data folder and a free port.
+    """
+    port = port or free_port()
+    folder = folder or tempfile.mkdtemp(prefix="lab-benchmark-")
     command = [sys.executable, "app.py", "--port", str(port), "--data-dir", folder]
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -47,6 +48,13 @@ def serving() -> Iterator[tuple[str, subprocess.Popen, float]]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @contextmanager

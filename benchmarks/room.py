@@ -125,9 +125,7 @@ def open_room(host: Client) -> str:
     return code
 
 
-def joining(
-    pages: Sequence[Any], clients: Sequence[Client], address: str, code: str
-) -> tuple[list[float], list[float]]:
+def joining(pages: Sequence[Any], clients: Sequence[Client], address: str, code: str) -> list[float]:
     """Seconds until each is in the room and sees it: of the clients, all at once, and of the pages after them."""
 
     def join(number: int) -> None:
@@ -144,7 +142,7 @@ def joining(
         page.get_by_role("button", name="Join").click()
         page.get_by_label("Your name").wait_for(state="hidden")
         drawn.append(time.perf_counter() - began)
-    return seconds, drawn
+    return seconds + drawn
 
 
 def choosing(host: Client, clients: Sequence[Client], code: str, kind: str, **about: Any) -> tuple[list[float], dict]:
@@ -228,8 +226,7 @@ def measure(arguments: argparse.Namespace) -> list[tuple[str, str, str, bool]]:
         clients = [Client(address) for _ in range(plain)]
         pages = [browser.new_context().new_page() for _ in range(arguments.pages)]
         code = open_room(host)
-        seconds, drawn = joining(pages, clients, address, code)
-        joined = statistics.quantiles([*seconds, *drawn], n=20)[-1]
+        joined = statistics.quantiles(joining(pages, clients, address, code), n=20)[-1]
         lines.append(("95th percentile of joining", f"{joined:.2f} s", f"{JOIN_WANTED:g} s", joined < JOIN_WANTED))
         chosen = []
         for kind, about in (("guess", {"experiment": "rank"}), ("blind", {"run": "recorded-good"})):

@@ -16,6 +16,8 @@ from ..errors import DataError
 MAX_PEOPLE = 100
 LONGEST_NAME, LONGEST_TITLE = 30, 80
 MAX_ACTIVITIES, MAX_RUNS = 60, 500
+MAX_CHANGES = 500
+"""The most changes that one person makes in a room; a script that makes more is refused, not the others."""
 MAX_MINUTES = 24 * 60
 GUESS, BLIND, SWEEP, BOARD = "guess", "blind", "sweep", "board"
 
@@ -24,7 +26,7 @@ GUESS, BLIND, SWEEP, BOARD = "guess", "blind", "sweep", "board"
 class Person:
     """Somebody in the room. ``id`` is theirs in this room alone; ``viewer`` (secret) is by whom they are known.
 
-    ``runs``: their runs, oldest first. ``handed_in``: the run that they handed in.
+    ``runs``: their runs, oldest first. ``handed_in``: the run that they handed in. ``changes``: how many they made.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Person:
     removed: bool = False
     runs: list[str] = field(default_factory=list)
     handed_in: str | None = None
+    changes: int = 0
 
 
 @dataclass
@@ -121,6 +124,8 @@ class Room:
         apply = getattr(self, f"_{event['kind']}", None)
         if apply:
             apply(event)
+        if person := self.people.get(event.get("viewer", "")):
+            person.changes += 1
         self.version += 1
 
     # Reading

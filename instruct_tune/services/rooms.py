@@ -25,6 +25,7 @@ from ..lesson import locks
 from ..lesson.room import (
     LONGEST_TITLE,
     MAX_ACTIVITIES,
+    MAX_CHANGES,
     MAX_MINUTES,
     MAX_PEOPLE,
     MAX_RUNS,
@@ -280,6 +281,8 @@ class Rooms:
         person = self.person(viewer, room)
         if person is None:
             raise DataError("You are not in this room: join it with its code.")
+        if person.changes >= MAX_CHANGES:
+            raise BusyError("You changed too much in this room: ask its host to open another one.")
         return person
 
     def _store(self, room: Room, kind: str, **values: Any) -> None:

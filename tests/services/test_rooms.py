@@ -165,6 +165,17 @@ def test_a_vote_for_another_room_is_not_counted(lab, room):
     assert lab.rooms.get(room).activities[activity].answers == {}
 
 
+def test_who_changes_too_much_is_refused_and_nobody_else(lab, room, monkeypatch):
+    monkeypatch.setattr(rooms_module, "MAX_CHANGES", 4)
+    activity = asked(lab, room)
+    for choice in "ABA":
+        lab.rooms.choose(ANN, room, activity, choice)
+    with pytest.raises(BusyError, match="too much"):
+        lab.rooms.choose(ANN, room, activity, "B")
+    lab.rooms.choose(BOB, room, activity, "B")
+    assert lab.rooms.get(room).activities[activity].counts == {"A": 1, "B": 1}
+
+
 def test_thirty_at_once_lose_nothing(lab, room):
     activity, gate = asked(lab, room), threading.Barrier(30)
     crowd = [known_by(f"the secret of student {number}") for number in range(30)]

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ class RoomRoutes:
     """The routes for the page's server. ``run_page``: (viewer, run) → the run as one HTML file."""
 
     def __init__(self, lab: Lab, run_page: Callable[[Viewer, str], str]):
-        self._run_as_page = run_page
+        self._run_as_page, self._one_page = run_page, threading.Lock()
         self._lab, self._rooms, self._access = lab, lab.rooms, lab.access
         self._state = RoomState(lab.rooms, lab.room_activities, lab.room_boards, not lab.devices.lends_gpus)
 
@@ -107,7 +108,9 @@ class RoomRoutes:
         """A run as one page, for who has the link; private runs have none."""
 
         def read() -> Response:
-            html = self._run_as_page(ANONYMOUS, request.query_params.get("run", ""))
+            # Each takes a processor for a second: a class that opens them all waits in line.
+            with self._one_page:
+                html = self._run_as_page(ANONYMOUS, request.query_params.get("run", ""))
             headers = {**_SAFE, "content-disposition": 'attachment; filename="run.html"'}
             return Response(html, media_type="application/octet-stream", headers=headers)
 

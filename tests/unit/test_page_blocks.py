@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import threading
+import urllib.request
 
 import gradio as gr
 import pytest
@@ -155,3 +156,22 @@ def test_a_growing_text_is_sent_as_what_is_added_to_it():
         [[["append", [], " upon"]], []],
         [[["append", [], " a time"]], [["replace", [], {"__type__": "update"}]]],
     ]
+
+
+def test_a_page_makes_one_server_the_one_that_serves(monkeypatch):
+    made = []
+    create = gr.routes.App.create_app
+    monkeypatch.setattr(
+        gr.routes.App, "create_app", staticmethod(lambda *args, **kw: made.append(1) or create(*args, **kw))
+    )
+    with PageBlocks(analytics_enabled=False) as page:
+        gr.Textbox(label="A box")
+    page.queue(default_concurrency_limit=3)
+    assert made == []
+    page.launch(prevent_thread_lock=True, quiet=True, _frontend=False)
+    try:
+        assert made == [1]
+        with urllib.request.urlopen(f"{page.local_url}config", timeout=60) as answer:
+            assert "A box" in answer.read().decode()
+    finally:
+        page.close(verbose=False)

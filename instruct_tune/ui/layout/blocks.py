@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import gradio.blocks
 
 from ...pretrained import hub_token
 from ..account import token_of
@@ -30,6 +34,17 @@ class PageBlocks(gr.Blocks):
     """
 
     _loop: asyncio.AbstractEventLoop | None = None
+
+    def __exit__(self, *args: Any) -> None:
+        """gradio's, without a server."""
+        with _no_server():
+            super().__exit__(*args)
+
+    def queue(self, *args: Any, **kwargs: Any) -> PageBlocks:
+        """gradio's, without a server."""
+        with _no_server():
+            super().queue(*args, **kwargs)
+        return self
 
     async def run_extra_startup_events(self) -> None:
         """gradio's, and note the server's event loop."""
@@ -95,6 +110,21 @@ class PageBlocks(gr.Blocks):
         if run is None or before is None or final or simple_format:
             return item
         return [_edits(old, new) for old, new in zip(before, item, strict=True)]
+
+
+@contextmanager
+def _no_server() -> Iterator[None]:
+    """Inside, gradio makes no server of the page.
+
+    It makes one when the page is built, another when its queue is set, and a third, the one that serves, at launch:
+    each describes the whole page anew, a sixth of the start.
+    """
+    app = gradio.blocks.App
+    gradio.blocks.App = SimpleNamespace(create_app=lambda *args, **kwargs: None)
+    try:
+        yield
+    finally:
+        gradio.blocks.App = app
 
 
 def _skipped(value: Any) -> bool:

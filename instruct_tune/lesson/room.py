@@ -5,13 +5,13 @@ Every change is one event, a JSON object with ``kind`` and ``at`` (seconds since
 
 from __future__ import annotations
 
-import dataclasses
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import DataError
+from .rules import Rules, as_rules
 
 MAX_PEOPLE = 100
 LONGEST_NAME, LONGEST_TITLE = 30, 80
@@ -65,35 +65,6 @@ class Activity:
         """How many people chose each choice."""
         chosen = list(self.answers.values())
         return {choice: chosen.count(choice) for choice in self.choices}
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the host sets for everybody else in the room.
-
-    Args:
-        preset: The preset that runs begin with.
-        settings: Settings over it, by dotted name.
-        locks: Locks by dotted name, as texts (``locks.read_locks``).
-        max_rows: Most training rows of a run; None for no limit.
-        max_steps: Most optimizer steps of a run; None for no limit.
-        short_share: The share of time that short work may take from a training, 0 to 1.
-        names_hidden: Whether the board and the present view show numbers instead of names.
-        target: The held-out loss that the board times the runs to; None for what all of them reach.
-    """
-
-    preset: str = "minute"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    locks: Mapping[str, str] = field(default_factory=dict)
-    max_rows: int | None = 200
-    max_steps: int | None = 200
-    short_share: float = 0.25
-    names_hidden: bool = False
-    target: float | None = None
-
-    def over(self, settings: Mapping[str, Any]) -> Rules:
-        """These rules with ``settings`` over their own."""
-        return dataclasses.replace(self, settings={**self.settings, **settings})
 
 
 class Room:
@@ -188,8 +159,7 @@ class Room:
             activity.answers.pop(person.id, None)
 
     def _ruled(self, event: Mapping[str, Any]) -> None:
-        known = {each.name for each in dataclasses.fields(Rules)}
-        self.rules = Rules(**{name: value for name, value in event["rules"].items() if name in known})
+        self.rules = as_rules(event["rules"])
 
     def _prepared(self, event: Mapping[str, Any]) -> None:
         activity = event["activity"]

@@ -13,10 +13,11 @@ from ..experiments.paired import Direction
 from ..experiments.questions import EXPERIMENTS
 from ..experiments.recorded import recorded, shown
 from ..lesson.room import BLIND, BOARD, GUESS, SWEEP, read_name
+from ..lesson.rules import forbidden, teachers_config
 from .configurations import check_texts
 from .evaluations import Evaluations
 from .inference import Inference
-from .rooms import Rooms, forbidden, teachers_config
+from .rooms import Rooms
 from .runs import Runs
 from .training import Training
 

@@ -16,12 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config.presets import PRESETS
 from ..config.run_config import RunConfig
-from ..config.validation import merge
 from ..config.viewer import Viewer, note_rooms
 from ..errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError
-from ..lesson import locks
 from ..lesson.room import (
     LONGEST_TITLE,
     MAX_ACTIVITIES,
@@ -32,11 +29,10 @@ from ..lesson.room import (
     Activity,
     Person,
     Room,
-    Rules,
     read_name,
 )
+from ..lesson.rules import config_key, forbidden, is_number, read_rules
 from ..store.rooms import RoomFiles
-from ..util.hashing import sha256_of_json
 from .access import Access
 from .job_queue import JobQueue
 
@@ -324,69 +320,10 @@ class Rooms:
         return code
 
 
-def read_rules(raw: Mapping[str, Any]) -> Rules:
-    """Check the rules that a host sends. Raises SettingsError that names every problem."""
-    known = {each.name for each in dataclasses.fields(Rules)}
-    if unknown := set(raw) - known:
-        raise SettingsError([f"there is no rule {name}" for name in sorted(map(str, unknown))])
-    rules = Rules(**raw)
-    problems = [] if rules.preset in PRESETS else [f"preset must be one of {', '.join(PRESETS)}"]
-    for name, most in (("max_rows", 1_000_000), ("max_steps", 1_000_000)):
-        value = raw[name]
-        if value is not None and (type(value) is not int or not 1 <= value <= most):
-            problems.append(f"{name} must be a whole number from 1 to {most:,}, or nothing")
-    for name, low, high in (("short_share", 0.0, 1.0), ("target", 0.0, 100.0)):
-        value = raw[name]
-        if not (name == "target" and value is None) and not _is_number(value, low, high):
-            problems.append(f"{name} must be a number from {low:g} to {high:g}")
-    if not isinstance(rules.names_hidden, bool):
-        problems.append("names_hidden must be true or false")
-    if not isinstance(rules.settings, Mapping) or not isinstance(rules.locks, Mapping):
-        problems.append("settings and locks must be objects")
-    if problems:
-        raise SettingsError(problems)
-    held, teachers = locks.read_locks(rules.locks), teachers_config(rules)
-    if inside := locks.faults({name: lock for name, lock in held.items() if not lock.fixes}, teachers, teachers):
-        raise SettingsError([f"the room's own settings break its locks: {fault}" for fault in inside])
-    return rules
-
-
-def teachers_config(rules: Rules) -> RunConfig:
-    """The configuration that runs in the room begin with. Raises SettingsError."""
-    sections: dict[str, Any] = {}
-    for name, value in rules.settings.items():
-        merge(sections, name, value)
-    return RunConfig.from_dict(sections, rules.preset)
-
-
-def forbidden(rules: Rules, config: RunConfig) -> list[str]:
-    """What the rules forbid in a run's settings, a sentence's part each."""
-    problems = locks.faults(locks.read_locks(rules.locks), config, teachers_config(rules))
-    rows, train = config.data.limit, config.train
-    if rules.max_rows is not None and (rows is None or rows > rules.max_rows):
-        problems.append(f"data.limit must be at most {rules.max_rows:,} in this room")
-    if rules.max_steps is not None:
-        batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
-        steps = train.max_steps if train.max_steps > 0 else rows and -(-rows // batch) * train.num_train_epochs
-        if steps is None or steps > rules.max_steps:
-            problems.append(f"this room allows at most {rules.max_steps:,} steps: lower the rows, the epochs or "
-                            "train.max_steps")  # fmt: skip
-    return problems
-
-
-def config_key(config: RunConfig) -> str:
-    """Equal for equal configurations."""
-    return sha256_of_json(config.to_dict())[:16]
-
-
 def _minutes(value: Any) -> float:
-    if not _is_number(value, 1, MAX_MINUTES):
+    if not is_number(value, 1, MAX_MINUTES):
         raise DataError(f"A room lasts from 1 to {MAX_MINUTES:,} minutes.")
     return float(value)
-
-
-def _is_number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def _named(room: Room, person_id: Any) -> Person:

@@ -15,10 +15,11 @@ from ...experiments.recorded import recorded
 from ...experiments.sentences import VERBS, because, effect_sentence, in_sentence
 from ...lesson.locks import settings_of
 from ...lesson.room import BLIND, GUESS, SWEEP, Activity, Room
+from ...lesson.rules import config_key, teachers_config
 from ...lesson.votes import share
 from ...services.room_activities import RoomActivities
 from ...services.room_boards import Board, BoardRun, RoomBoards
-from ...services.rooms import Rooms, config_key, teachers_config
+from ...services.rooms import Rooms
 
 
 class RoomState:

@@ -21,7 +21,8 @@ from .rooms import Rooms
 from .runs import Runs
 from .training import Training
 
-MAX_CARDS = 6
+MAX_CARDS, MAX_SEEDS = 6, 10
+FIRST_SEED = 42
 LONGEST_LABEL = 60
 LONGEST_TEXT = 4000
 """Characters of a question or an answer that is shown to a room."""
@@ -68,19 +69,22 @@ class RoomActivities:
         }
         return self._rooms.prepare(viewer, code, BLIND, content, ["A", "B"])
 
-    def sweep(self, viewer: Viewer, code: Any, title: Any, cards: Any) -> str:
+    def sweep(self, viewer: Viewer, code: Any, title: Any, cards: Any, seeds: Any = 2) -> str:
         """Up to six configurations that are dealt to the room. Returns the activity's id.
 
-        ``cards``: a list of ``{label, settings}``; the settings, by dotted name, go over the room's own.
+        ``cards``: a list of ``{label, settings}``; the settings, by dotted name, go over the room's own. ``seeds``: how
+        often each card is trained at most; more people share a run.
         """
         room = self._rooms.hosted(viewer, code)
         if not isinstance(cards, list) or not 2 <= len(cards) <= MAX_CARDS:
             raise DataError(f"A sweep has 2 to {MAX_CARDS} configurations.")
+        if type(seeds) is not int or not 1 <= seeds <= MAX_SEEDS:
+            raise DataError(f"A card is trained with 1 to {MAX_SEEDS} seeds.")
         read = [_card(card) for card in cards]
         for card in read:
             if problems := forbidden(room.rules, self.card_config(viewer, code, card)):
                 raise SettingsError([f"{card['label']}: {problem}" for problem in problems])
-        content = {"title": read_name(title, LONGEST_LABEL), "cards": read}
+        content = {"title": read_name(title, LONGEST_LABEL), "cards": read, "seeds": seeds}
         return self._rooms.prepare(viewer, code, SWEEP, content, [])
 
     def board(self, viewer: Viewer, code: Any, by: Any) -> str:
@@ -111,14 +115,16 @@ class RoomActivities:
     def dealt_config(self, viewer: Viewer, code: Any, activity_id: Any) -> RunConfig:
         """The configuration that the sweep deals to ``viewer``.
 
-        Those who have the same card train it with seeds 42, 43, …, so that settings can be told from chance.
+        Those who have the same card train it with as many seeds as the sweep has, from 42 on, so that settings can be
+        told from chance; then the first seed is dealt again.
         """
         card = self._rooms.deal(viewer, code, activity_id)
         room = self._rooms.get(code)
         person = self._rooms.person(viewer, room)
         activity = room.activities[activity_id]
         alike = [each for each, other in activity.cards.items() if other == card]
-        seed = 42 + alike.index(person.id) if person else 42
+        place = alike.index(person.id) if person else 0
+        seed = FIRST_SEED + place % activity.content["seeds"]
         return self.card_config(viewer, code, activity.content["cards"][card], seed)
 
     def _recorded_question(self, viewer: Viewer, run_id: str, used: set[int]) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def test_the_lab_itself_is_served_under_a_path(tmp_path):
     with serving(tmp_path, GRADIO_ROOT_PATH="/lab/") as address:
         page = httpx.get(f"{address}/lab/", timeout=60)
         assert page.status_code == 200
+        assert httpx.get(f"{address}/lab/room", timeout=60).status_code == 200
         named = [
             *re.findall(r'(?:src|href)="(\./[^"]+|gradio_api[^"]+)"', page.text),
             *re.findall(r"src = '(gradio_api[^']+)'", page.text.replace("\\u0027", "'")),

@@ -326,6 +326,9 @@ def test_a_private_run_is_joined_by_nobody_and_is_not_on_the_board(lab, room, tm
 
 def test_a_sweep_deals_every_card_and_seeds_to_who_shares_one(lab, room):
     lab.rooms.join(EVE, room, "Eve")
+    crowd = [known_by(f"the secret of student {number}") for number in range(2)]
+    for who in crowd:
+        lab.rooms.join(who, room, "Student")
     cards = [{"label": f"r {rank}", "settings": {"lora.r": rank}} for rank in (2, 4)]
     sweep = lab.room_activities.sweep(TEACHER, room, "Ranks", cards)
     with pytest.raises(DataError, match="under way"):
@@ -335,12 +338,16 @@ def test_a_sweep_deals_every_card_and_seeds_to_who_shares_one(lab, room):
     configs = [lab.store.get(run_id).config for run_id in runs]
     assert [(config["lora"]["r"], config["train"]["seed"]) for config in configs] == [(2, 42), (4, 42), (2, 43)]
     assert lab.room_activities.start(ANN, room, sweep) == runs[0], "a second click is the same run"
+    # Two seeds a card: the third person of a card shares the first one's run.
+    later = [lab.room_activities.start(who, room, sweep) for who in crowd]
+    assert later[1] == runs[0]
+    assert lab.store.get(later[0]).config["train"]["seed"] == 43
+    runs.append(later[0])
     for run_id in runs:
         assert lab.training.wait(run_id, PATIENCE).status == "finished"
     board = lab.room_boards.board(lab.rooms.get(room))
-    assert [(run.run_id, run.people) for run in board.runs] == [
-        (run_id, (person,)) for run_id, person in zip(runs, ("s1", "s2", "s3"), strict=True)
-    ]
+    shared = (("s1", "s5"), ("s2",), ("s3",), ("s4",))
+    assert {run.run_id: run.people for run in board.runs} == dict(zip(runs, shared, strict=True))
     assert all(run.curve[-1][1] <= board.target for run in board.runs)
     assert all(run.seconds > 0 for run in board.runs)
 

@@ -209,7 +209,8 @@ def _add_blind(lab: Lab, viewer: Viewer, values: Values) -> Any:
 
 def _add_sweep(lab: Lab, viewer: Viewer, values: Values) -> Any:
     title, cards = values.get("title"), values.get("cards")
-    return {"activity": lab.room_activities.sweep(viewer, values.get("code"), title, cards)}
+    seeds = values.get("seeds", 2)
+    return {"activity": lab.room_activities.sweep(viewer, values.get("code"), title, cards, seeds)}
 
 
 def _add_board(lab: Lab, viewer: Viewer, values: Values) -> Any:

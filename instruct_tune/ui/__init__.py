@@ -146,7 +146,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         page.load(None, None, None, js=MEND, **PRIVATE)
         api.expose(lab)
         agent_tools.expose(lab)
-        hide_progress_on(page, status_bar.line)
+        hide_progress_on(page, memory.token)
     return page
 
 

@@ -96,7 +96,7 @@ def test_opening_every_fold_of_train_changes_no_setting(window):
     assert window.wait_text("#preset-changed", "all") == "Changed from minute: rows 48 → all"
 
 
-def test_requests_search_the_page_for_the_status_line_alone(new_lab, browser):
+def test_requests_search_the_page_for_what_is_not_drawn_alone(new_lab, browser):
     """What gradio keeps the progress of is searched for in the whole page, twice with each request."""
     page = browser.new_context().new_page()
 
@@ -112,6 +112,6 @@ def test_requests_search_the_page_for_the_status_line_alone(new_lab, browser):
     page.wait_for_function("document.querySelector('#strip')?.innerText")
     page.wait_for_timeout(3000)
     kept = page.evaluate("Object.keys(window.kept.current).map(Number)")
-    strip = page.evaluate("window.gradio_config.components.find(each => each.props.elem_id === 'strip').id")
-    assert kept == [strip]
+    state = page.evaluate("window.gradio_config.components.find(each => each.type === 'browserstate').id")
+    assert kept == [state]
     page.context.close()

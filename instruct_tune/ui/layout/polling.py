@@ -111,7 +111,8 @@ def feed(
 
 
 def hide_progress_on(page: gr.Blocks, on: Block) -> None:
-    """Report the progress of events that show none to ``on`` alone, which hides it too.
+    """Report the progress of events that show none to ``on`` alone, which is not drawn: on what is drawn, each request
+    has the browser lay the page out anew.
 
     A browser keeps the progress of every component that was ever an output, and searches the whole page for each of
     them twice with each request, such as a poll: that was two thirds of what an open, idle page cost its visitor.

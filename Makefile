@@ -37,6 +37,7 @@ check: setup-dev
 test-nightly: setup-dev chromium firefox
 	LAB_MUTATIONS=2000 $(PYTEST) -n 2 tests/nightly tests/services/test_mutated_imports.py
 	$(PYTEST) -n 2 -m nightly
+	$(PYTEST) -n 2 -m "hypothesis and not nightly" --hypothesis-profile nightly tests/unit tests/training tests/services
 
 fix: setup-dev
 	$(BIN)/ruff check --fix .

@@ -15,8 +15,9 @@ import pytest
 from labs import PATIENCE, TWELVE_STEPS, Pace, cache_for, finished, opened
 
 # A busy machine is slow, which is no fault of the code.
-hypothesis.settings.register_profile("lab", deadline=None)
-hypothesis.settings.load_profile("lab")
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("nightly", deadline=None, max_examples=300)
+hypothesis.settings.load_profile("quick")
 # A shell has what it starts in the background ignore Ctrl-C, and the tests' own processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

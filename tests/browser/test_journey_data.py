@@ -258,6 +258,7 @@ def test_rows_are_leafed_through_searched_and_read_in_full(window):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_on_a_dark_phone_nothing_is_wider_than_the_screen(served):
     browser, address = served
     window = Window(browser, address + "/?__theme=dark", width=390)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from at_night import at_night_after
 from browser import Window, close_windows, serving
 from labs import finished, opened, smoke
 
@@ -121,7 +122,7 @@ def branch_from_a_beam(window: Window) -> None:
     assert page.locator(f"{branch} .tuned .given.forced").count() == 1
 
 
-@pytest.mark.parametrize(("width", "theme"), [pytest.param(1280, "dark", marks=pytest.mark.nightly), (390, "light")])
+@pytest.mark.parametrize(("width", "theme"), at_night_after(0, [(1280, "dark"), (390, "light")]))
 def test_it_fits_a_phone_and_the_dark(served, width, theme):
     window = searched(*served, width, theme)
     assert window.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -128,6 +128,7 @@ def test_who_signs_in_has_their_data_and_their_runs_in_every_browser_and_others_
     assert {each for each in errors if "ERR_NAME_NOT_RESOLVED" not in each} <= {"Space not found"}
 
 
+@pytest.mark.nightly
 def test_a_sign_in_that_expires_says_so_and_loses_nothing_typed(arrive, space):
     space.oauth.seconds = 20
     window = arrive()

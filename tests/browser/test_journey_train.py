@@ -185,17 +185,6 @@ def test_a_run_that_waits_shows_nothing_of_the_run_before(served):
     assert window.errors == []
 
 
-def test_one_click_on_any_tab_trains_a_run(served):
-    browser, address = served
-    window = Window(browser, address)
-    window.preset("smoke")
-    window.tab("Data")
-    window.page.click("#train-now")
-    window.wait_finished()
-    assert window.page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
-    assert window.errors == []
-
-
 @pytest.mark.nightly
 def test_a_refused_start_keeps_the_name(served):
     browser, address = served

@@ -7,6 +7,7 @@ import itertools
 import json
 
 import pytest
+from at_night import at_night_after
 from browser import PATIENCE
 from hostile import NAMES
 from test_accessibility import findings
@@ -152,7 +153,7 @@ def test_hostile_texts_are_texts(contents, open_file, tmp_path):
     assert page.evaluate("document.getElementById('script-text').textContent") == as_parsed(hostile.script)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), at_night_after(1, [(390, "dark"), (1280, "light")]))
 def test_it_is_drawn_fits_and_has_no_serious_finding(file, open_file, width, scheme):
     page = open_file(file, width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") == width

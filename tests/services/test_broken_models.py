@@ -180,9 +180,12 @@ def sentence(error):
     return text
 
 
-@pytest.mark.parametrize("fault", [*TOKENIZERS, *MODELS, *ONLY_WHEN_LOADED])
+FAULTS = {**TOKENIZERS, **MODELS, **ONLY_WHEN_LOADED}
+
+
+@pytest.mark.parametrize("fault", at_night_after(len(FAULTS) // 2, [*list(FAULTS)[::2], *list(FAULTS)[1::2]]))
 def test_a_fault_is_one_sentence_wherever_it_shows(folder, tmp_path, fault):
-    spoil, words = {**TOKENIZERS, **MODELS, **ONLY_WHEN_LOADED}[fault]
+    spoil, words = FAULTS[fault]
     spoil(folder)
     config = smoke(model=str(folder))
     with pytest.raises(ModelError, match=words) as caught:
@@ -255,7 +258,7 @@ def test_the_cost_counts_the_rows_that_fit_into_the_context(folder, tmp_path):
     assert (cost["steps"], cost["tokens"]) == (result["steps"], result["tokens"])
 
 
-@pytest.mark.parametrize("kind", ["rwkv", "recurrent_gemma", "mamba", "bloom", "gpt_neo"])
+@pytest.mark.parametrize("kind", at_night_after(3, ["mamba", "bloom", "gpt_neo", "rwkv", "recurrent_gemma"]))
 def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, kind):
     from transformers import AutoConfig, AutoModelForCausalLM
 

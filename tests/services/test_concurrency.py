@@ -63,6 +63,8 @@ def test_thirty_short_jobs_between_its_steps_change_no_bit_of_a_run(data_dir, mo
         assert curve(lab, crowded) == alone
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_of_fifty_starts_in_one_second_all_are_run_or_refused_in_a_sentence(data_dir, monkeypatch):
     monkeypatch.setenv("LAB_MAX_QUEUE", "5")
     with opened(data_dir) as lab:

@@ -88,18 +88,15 @@ def test_a_preset_keeps_what_belongs_to_the_adapter(lab):
     assert (config.train.seed, config.train.learning_rate, config.data.limit) == (3, 5e-4, 200)
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
+def test_another_model_or_shape_is_refused_in_a_sentence(lab, parent):
+    for given, words in (
         ({"lora": {"r": 4}}, "lora.r is 4 and not"),
         ({"lora": {"lora_alpha": 1}}, "lora.lora_alpha is 1"),
         ({"lora": {"target_modules": "all-linear"}}, "lora.target_modules is all-linear"),
         ({"model": "facebook/opt-350m"}, "model is facebook/opt-350m"),
-    ],
-)
-def test_another_model_or_shape_is_refused_in_a_sentence(lab, parent, given, words):
-    with pytest.raises(SettingsError, match=words):
-        lab.training.start(HOST, given, parent=parent)
+    ):
+        with pytest.raises(SettingsError, match=words):
+            lab.training.start(HOST, given, parent=parent)
     assert [run["id"] for run in lab.runs.summaries(HOST)] == [parent]
 
 

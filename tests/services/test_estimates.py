@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from at_night import at_night_after
 from labs import PATIENCE, Pace, cache_for, finished, opened, smoke
 
 from instruct_tune.config.viewer import HOST
@@ -106,7 +107,7 @@ def test_after_a_run_its_own_speed_counts(tmp_path, measured):
         assert work["seconds"] <= took
 
 
-@pytest.mark.parametrize("lora", [{"r": 64}, {"target_modules": "all-linear"}])
+@pytest.mark.parametrize("lora", at_night_after(1, [{"target_modules": "all-linear"}, {"r": 64}]))
 def test_another_adapter_is_estimated_at_the_pace_of_the_same_run(tmp_path, measured, lora):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(), "mine")

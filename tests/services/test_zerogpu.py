@@ -288,6 +288,8 @@ def test_a_killed_worker_loses_no_more_than_to_its_last_checkpoint(space, servic
     assert space.call("curve", run_id=run_id) == space.call("curve", run_id=trained)
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_turn_that_ends_a_second_early(space, service):
     space.call("shorten", seconds=8)
     space.call("shape", plan=[[None, "late"]])

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from at_night import at_night_after
 from peft import LoraConfig, TaskType
 from peft.tuners.lora import LoraLayer
 from tiny_lab import RUN, go, toy
@@ -148,7 +149,7 @@ def untouched(loaded) -> bool:
     return loaded.model is loaded.base and not any(isinstance(module, LoraLayer) for module in loaded.base.modules())
 
 
-@pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("model_type", at_night_after(1, ["qwen3_moe", "mixtral"]))
 def test_experts_train_answer_and_are_measured(tmp_path, model_type):
     loaded = made(model_type)
     width = lora.adapted_width(loaded.base, "all-linear")

@@ -11,7 +11,7 @@ from instruct_tune.ui.browser_state import LONGEST_TEXT, Memory, first_values, r
 from instruct_tune.ui.form import Form
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def form():
     form = Form()
     with gr.Blocks():

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import hypothesis
 import pytest
-from labs import PATIENCE, TWELVE_STEPS, Pace, cache_for, finished, opened
+from labs import PATIENCE, TWELVE_STEPS, Pace, cache_for, opened, trained
 
 # A busy machine is slow, which is no fault of the code.
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
@@ -132,7 +132,7 @@ def kept(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
         with opened(tmp_path_factory.mktemp("kept")) as lab:
-            yield lab, finished(lab, TWELVE_STEPS, "tulip")
+            yield lab, trained(lab, TWELVE_STEPS, "tulip")
 
 
 @pytest.fixture

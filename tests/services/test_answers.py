@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 from at_night import at_night_after
-from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, undisturbed
+from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, trained, undisturbed
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, DataError, LabError, ModelError, NotFoundError, SettingsError
@@ -194,7 +194,7 @@ def closed_half_way(lab, runner, other):
     "question", at_night_after(2, [own_run_sampled, three_together, own_run, other_run, base_alone, closed_half_way])
 )
 def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(lab, pace, kept, question):
-    other = finished(lab, smoke(), "other")
+    other = trained(lab, smoke(), "other")
     # The same run again; the question comes while it trains.
     held, answers = {}, []
     pace.at[2] = lambda runner: held.update(runner=runner)

@@ -10,7 +10,7 @@ import time
 import zipfile
 
 import pytest
-from labs import PATIENCE, finished, opened, smoke
+from labs import PATIENCE, opened, smoke, trained
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.store import archive as module
@@ -50,7 +50,7 @@ def copies(bucket) -> list[str]:
 def test_a_lab_on_an_empty_disk_has_its_runs_again_and_their_adapters(places):
     data, bucket = places
     with opened(data) as lab:
-        run_id = finished(lab, smoke(), "kept")
+        run_id = trained(lab, smoke(), "kept")
         for _ in lab.evaluations.stream(HOST, run_id, 2):
             pass
         lab.housekeeping.update_archive()
@@ -72,7 +72,7 @@ def test_a_lab_on_an_empty_disk_has_its_runs_again_and_their_adapters(places):
 def test_only_what_changed_is_copied_and_what_is_deleted_goes(places):
     data, bucket = places
     with opened(data) as lab:
-        first, second = (finished(lab, smoke(), name) for name in ("one", "two"))
+        first, second = (trained(lab, smoke(), name) for name in ("one", "two"))
         lab.housekeeping.update_archive()
         before = {path.name: path.stat().st_mtime_ns for path in bucket.iterdir()}
         assert {name.split(".")[0] for name in before} == {first, second}
@@ -93,7 +93,7 @@ def test_only_what_changed_is_copied_and_what_is_deleted_goes(places):
 def test_a_copy_that_was_cut_off_is_not_used_and_the_one_before_is(places):
     data, bucket = places
     with opened(data) as lab:
-        run_id = finished(lab, smoke(), "first name")
+        run_id = trained(lab, smoke(), "first name")
         lab.housekeeping.update_archive()
         (copied,) = bucket.iterdir()
     whole = copied.read_bytes()
@@ -129,7 +129,7 @@ def test_no_damage_of_a_copy_keeps_the_lab_from_starting(tmp_path):
 def test_a_full_bucket_keeps_the_older_copy_and_is_tried_again(places, monkeypatch):
     data, bucket = places
     with opened(data) as lab:
-        first = finished(lab, smoke(), "one")
+        first = trained(lab, smoke(), "one")
         lab.housekeeping.update_archive()
         (copied,) = copies(bucket)
         lab.runs.rename(HOST, first, "two")
@@ -153,7 +153,7 @@ def test_without_the_bucket_the_lab_starts_and_says_so(places):
     bucket.write_text("a file is in its place")
     with opened(data) as lab:
         assert "cannot be read" in lab.notice
-        run_id = finished(lab, smoke(), "kept here")
+        run_id = trained(lab, smoke(), "kept here")
         lab.housekeeping.update_archive()
         assert lab.store.get(run_id).status == "finished"
 
@@ -161,7 +161,7 @@ def test_without_the_bucket_the_lab_starts_and_says_so(places):
 def test_too_little_room_leaves_the_copy_where_it_is(places, monkeypatch):
     data, bucket = places
     with opened(data) as lab:
-        finished(lab, smoke(), "large")
+        trained(lab, smoke(), "large")
         lab.housekeeping.update_archive()
     shutil.rmtree(data)
     usage = shutil.disk_usage(bucket)

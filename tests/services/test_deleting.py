@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from labs import PATIENCE, TWELVE_STEPS, curve, finished, opened, undisturbed
+from labs import PATIENCE, TWELVE_STEPS, curve, finished, opened, trained, undisturbed
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, NotFoundError
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_a_deleted_run_is_gone(lab, tmp_path):
-    gone, stays = finished(lab, name="gone"), finished(lab, name="stays")
+    gone, stays = trained(lab, name="gone"), trained(lab, name="stays")
     list(lab.inference.compare(HOST, gone, "Hi"))
     lab.training.delete(HOST, gone)
     assert [run["id"] for run in lab.runs.summaries(HOST)] == [stays]
@@ -32,7 +32,7 @@ def test_a_run_at_work_cannot_be_deleted(lab, pace):
 
 
 def test_deleting_another_run_while_one_trains_changes_no_bit_of_it(lab, pace, kept):
-    other = finished(lab)
+    other = trained(lab)
     list(lab.inference.compare(HOST, other, "Hi"))
     pace.at[3] = lambda runner: list_and_delete(lab, other)
     run_id = finished(lab, TWELVE_STEPS)
@@ -46,7 +46,7 @@ def list_and_delete(lab, run_id):
 
 
 def test_a_deleted_run_comes_back_with_all_it_had(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     before = lab.runs.details(HOST, run_id)
     lab.runs.trash(HOST, run_id)
     assert lab.runs.summaries(HOST) == []
@@ -62,7 +62,7 @@ def test_a_deleted_run_comes_back_with_all_it_had(lab):
 
 def test_the_bin_is_emptied_by_the_next_start_and_not_by_who_only_reads(tmp_path):
     with opened(tmp_path / "data") as lab:
-        run_id = finished(lab)
+        run_id = trained(lab)
         lab.runs.trash(HOST, run_id)
         with opened(tmp_path / "data", writing=False) as reader:
             assert reader.runs.summaries(HOST) == []
@@ -74,7 +74,7 @@ def test_the_bin_is_emptied_by_the_next_start_and_not_by_who_only_reads(tmp_path
 
 
 def test_the_bin_is_emptied_after_a_while(lab, monkeypatch):
-    run_id = finished(lab)
+    run_id = trained(lab)
     monkeypatch.setattr("instruct_tune.services.housekeeping.TRASH_SECONDS", 0.12)
     lab.housekeeping.start()
     lab.runs.trash(HOST, run_id)

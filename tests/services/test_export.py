@@ -8,7 +8,7 @@ import peft
 import pytest
 import torch
 import yaml
-from labs import cache_for, finished, opened, smoke
+from labs import cache_for, opened, smoke, trained
 from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -32,7 +32,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_id(lab):
-    run_id = finished(lab, smoke(), "tulip")
+    run_id = trained(lab, smoke(), "tulip")
     list(lab.evaluations.stream(HOST, run_id))
     return run_id
 
@@ -134,7 +134,7 @@ def test_a_name_does_not_reach_the_names_of_the_files(lab, run_id, tmp_path):
 
 
 def test_a_stopped_run_without_evaluations_can_be_exported(lab, tmp_path):
-    run_id = finished(lab, smoke())
+    run_id = trained(lab, smoke())
     lab.store.update(run_id, status="stopped", step=2)
     zipfile.ZipFile(lab.transfers.export(HOST, run_id, tmp_path / "out.zip")).extractall(tmp_path)
     assert "stopped, step 2 of 4" in (tmp_path / "README.md").read_text()

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
-from labs import PATIENCE, finished, opened, smoke, until
+from labs import PATIENCE, finished, opened, smoke, trained, until
 
 from instruct_tune.compute import model_host
 from instruct_tune.config.viewer import HOST
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
 def test_an_evaluation_tells_its_progress_and_then_its_numbers(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     *updates, result = lab.evaluations.stream(HOST, run_id)
     done = [(each["done"], each["total"]) for each in updates if "done" in each]
     assert done[0] == (0, 8)
@@ -37,7 +37,7 @@ def test_an_evaluation_tells_its_progress_and_then_its_numbers(lab):
 
 
 def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     result = list(lab.evaluations.stream(HOST, run_id))[-1]
     lines = [json.loads(line) for line in Path(result["predictions"]).read_text(encoding="utf-8").splitlines()]
     assert lines == lab.evaluations.predictions(HOST, run_id)
@@ -74,13 +74,13 @@ def test_answers_that_share_no_batch_are_marked(lab, monkeypatch):
 
 
 def test_base_decodes_once(lab, tmp_path):
-    results = [list(lab.evaluations.stream(HOST, finished(lab)))[-1] for _ in range(2)]
+    results = [list(lab.evaluations.stream(HOST, trained(lab)))[-1] for _ in range(2)]
     assert [each["base_remembered"] for each in results] == [0, 4]
     assert results[0]["base"] == results[1]["base"]
 
 
 def test_an_evaluation_is_kept(lab, tmp_path):
-    run_id = finished(lab)
+    run_id = trained(lab)
     assert lab.evaluations.predictions(HOST, run_id) == []
     results = [list(lab.evaluations.stream(HOST, run_id, limit=limit))[-1] for limit in (2, 3)]
     assert [each["rows"] for each in results] == [2, 3]
@@ -105,7 +105,7 @@ def test_a_limit_that_is_none_is_refused(kept, limit):
 
 
 def test_closing_an_evaluation_stops_it_and_keeps_the_one_before(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     list(lab.evaluations.stream(HOST, run_id, limit=2))
     before = lab.evaluations.predictions(HOST, run_id)
     updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
@@ -119,7 +119,7 @@ def test_closing_an_evaluation_stops_it_and_keeps_the_one_before(lab):
 
 
 def test_a_stopped_evaluation_says_so_to_who_watches(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
     next(updates)
     lab.evaluations.stop_all()
@@ -128,7 +128,7 @@ def test_a_stopped_evaluation_says_so_to_who_watches(lab):
 
 
 def test_an_evaluation_stopped_before_it_began_never_answers(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     let_go, begun = threading.Event(), threading.Event()
     lab.queue.submit_short(lambda: begun.set() or let_go.wait(PATIENCE))
     assert begun.wait(PATIENCE)
@@ -144,14 +144,14 @@ def test_an_evaluation_stopped_before_it_began_never_answers(lab):
 
 
 def test_an_evaluation_goes_on_without_watchers(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     result = lab.evaluations.start(HOST, run_id).result(PATIENCE)
     assert lab.evaluations.progress(HOST, run_id) == {"run_id": run_id, "baselines": 0, "finished": True}
     assert lab.runs.details(HOST, run_id)["evaluations"][0]["delta"] == result["delta"]
 
 
 def test_questions_are_answered_during_an_evaluation(lab):
-    run_id = finished(lab, smoke(evaluation_rows=None))
+    run_id = trained(lab, smoke(evaluation_rows=None))
     updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 30})
     next(updates)
     comparison = threading.Thread(target=lambda: list(lab.inference.compare(HOST, run_id, "Hi")))
@@ -163,7 +163,7 @@ def test_questions_are_answered_during_an_evaluation(lab):
 
 
 def test_a_run_deleted_under_its_evaluation_is_reported_in_a_sentence(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 200})
     next(updates)
     lab.training.delete(HOST, run_id)
@@ -175,7 +175,7 @@ def test_a_run_deleted_under_its_evaluation_is_reported_in_a_sentence(lab):
 
 
 def test_its_adapter_stays_in_memory_while_others_are_compared(lab, monkeypatch):
-    run_id, other = (finished(lab, smoke(evaluation_rows=None)) for _ in range(2))
+    run_id, other = (trained(lab, smoke(evaluation_rows=None)) for _ in range(2))
     settings = {"max_new_tokens": 30}
     alone = [*lab.evaluations.stream(HOST, run_id, generation=settings)][-1]["tuned"]
     monkeypatch.setattr(model_host, "MAX_ADAPTERS", 1)
@@ -194,7 +194,7 @@ def test_a_watcher_hears_of_a_fault_and_the_log_says_which(lab, monkeypatch, cap
     def broken(*args, **kwargs):
         raise RuntimeError("broken")
 
-    run_id = finished(lab)
+    run_id = trained(lab)
     monkeypatch.setattr(instruct_tune.compute.evaluation_work, "evaluate", broken)
     with pytest.raises(RuntimeError):
         list(lab.evaluations.stream(HOST, run_id))
@@ -205,7 +205,7 @@ def test_a_watcher_hears_of_a_fault_and_the_log_says_which(lab, monkeypatch, cap
 
 
 def test_a_tokenisation_goes_all_the_way_and_the_answers_stay_the_same(lab):
-    run_id = finished(lab)
+    run_id = trained(lab)
     (*_, first), (*_, second) = (
         list(lab.evaluations.stream(HOST, run_id, 4, tokenize=name)) for name in ("13a", "char")
     )

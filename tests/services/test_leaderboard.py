@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from labs import finished, smoke
+from labs import smoke, trained
 from test_bleu import corpus
 
 from instruct_tune.cli.commands import main
@@ -156,7 +156,7 @@ def test_the_table_has_base_once_where_it_would_stand(three):
 
 
 def test_the_lab_and_the_command_line_compare(lab, capsys):
-    run_id = finished(lab)
+    run_id = trained(lab)
     for limit in (4, 3, 4):
         list(lab.evaluations.stream(HOST, run_id, limit))
     tables = lab.evaluations.leaderboard(HOST)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from labs import cache_for, finished, opened, smoke
+from labs import cache_for, opened, smoke, trained
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from instruct_tune.config.viewer import HOST
@@ -30,7 +30,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_id(lab):
-    return finished(lab, smoke(), "tulip")
+    return trained(lab, smoke(), "tulip")
 
 
 def logits(lab, run_id, adapter):

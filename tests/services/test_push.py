@@ -18,7 +18,7 @@ import yaml
 from at_night import at_night_after
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
-from labs import PATIENCE, cache_for, finished, opened, smoke, until
+from labs import PATIENCE, cache_for, opened, smoke, trained, until
 from toy_hub import ToyHub, serving_hub
 from toy_uploads import GITATTRIBUTES, Account, Fault
 
@@ -47,9 +47,9 @@ def kept(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
         with opened(tmp_path_factory.mktemp("push")) as lab:
-            run_id = finished(lab, smoke(), "tulip")
+            run_id = trained(lab, smoke(), "tulip")
             list(lab.evaluations.stream(HOST, run_id))
-            yield SimpleNamespace(lab=lab, run_id=run_id, plain=finished(lab, smoke(), "rose"))
+            yield SimpleNamespace(lab=lab, run_id=run_id, plain=trained(lab, smoke(), "rose"))
 
 
 @pytest.fixture
@@ -467,7 +467,7 @@ def test_the_command_pushes_and_peft_and_an_import_give_the_same_answers(tmp_pat
     cache = str(cache_for(tmp_path_factory))
     monkeypatch.setenv("LAB_CACHE_DIR", cache)
     with opened(tmp_path / "data") as lab:
-        run_id = finished(lab, smoke(), "tulip")
+        run_id = trained(lab, smoke(), "tulip")
     log, held = tmp_path / "log.txt", threading.Event()
     # So small an adapter arrives before its progress is printed.
     toy.uploads.faults = [Fault("PUT /lfs-store/", None, hold=held)]

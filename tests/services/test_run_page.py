@@ -9,7 +9,7 @@ import json
 import re
 
 import pytest
-from labs import TWELVE_STEPS, cache_for, finished, opened, smoke, stop_at, write_rows
+from labs import TWELVE_STEPS, cache_for, finished, opened, smoke, stop_at, trained, write_rows
 
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, NotFoundError
@@ -37,7 +37,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_id(lab):
-    run_id = finished(lab, TWELVE_STEPS, "tulip")
+    run_id = trained(lab, TWELVE_STEPS, "tulip")
     lab.evaluations.start(HOST, run_id, 6).result()
     return run_id
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from labs import PATIENCE, Pace, cache_for, curve, finished, opened, smoke
+from labs import PATIENCE, Pace, cache_for, curve, finished, opened, smoke, trained
 from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
 
 from instruct_tune.compute.training_work import Session
@@ -144,7 +144,7 @@ def test_without_a_probe_an_evaluation_row_is_answered(lab):
 
 def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
     """The run stops at its current step; resumed, it has every answer and the losses of an uninterrupted run."""
-    whole = finished(lab)
+    whole = trained(lab)
     probed = Session.probed
 
     def stop_in_the_answer(session, step, adapter_name):
@@ -211,7 +211,7 @@ def test_the_detail_of_a_phase_is_in_the_status_while_it_lasts(lab, monkeypatch)
 
 
 def test_a_comparison_beside_the_answers_leaves_all_alone(lab, monkeypatch):
-    whole = finished(lab)
+    whole = trained(lab)
     pace = Pace(monkeypatch)
     answered = pace.ask(
         lab, 1, lambda: list(lab.inference.compare(HOST, lab.runs.summaries(HOST)[0]["id"], "Say hello."))

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from labs import LONG, PATIENCE, TWELVE_STEPS, curve, finished, opened, smoke, texts, undisturbed, until
+from labs import LONG, PATIENCE, TWELVE_STEPS, curve, finished, opened, smoke, texts, trained, undisturbed, until
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError
@@ -47,7 +47,7 @@ def test_closing_leaves_a_run_that_has_not_begun_to_be_resumed(tmp_path):
 
 def test_closing_stops_an_evaluation(tmp_path, kept):
     with opened(tmp_path) as lab:
-        run_id = finished(lab, smoke(evaluation_rows=None))
+        run_id = trained(lab, smoke(evaluation_rows=None))
         updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
         next(updates)
         began = time.monotonic()

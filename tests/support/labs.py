@@ -1,8 +1,11 @@
 """Helpers for the tests of the lab, the command line and the export: smoke runs, and pauses between their steps."""
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from concurrent.futures import Future
@@ -52,6 +55,29 @@ def finished(lab, config=None, name="", viewer=HOST):
     run_id = lab.training.start(viewer, config or smoke(), name)
     run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.message) == ("finished", f"Finished {run.total_steps} steps.")
+    return run_id
+
+
+_TRAINED = {}
+"""What ``trained`` trained in this process, by settings: (run, history by table, folder of its files)."""
+
+
+def trained(lab, config=None, name=""):
+    """Like ``finished``, for tests of something else: equal settings are trained once a process, then copied."""
+    key = json.dumps([(config or smoke()).to_dict(), os.environ.get("LAB_CACHE_DIR")])
+    if key not in _TRAINED:
+        run_id = finished(lab, config, name)
+        tables = {"metrics": lab.store.metrics, "events": lab.store.events, "samples": lab.store.samples}
+        history = {table: read(run_id) for table, read in tables.items()} | {"states": lab.store.changes(run_id)}
+        kept = tempfile.TemporaryDirectory(prefix="trained-")
+        shutil.copytree(lab.store.folder(run_id), kept.name, dirs_exist_ok=True)
+        _TRAINED[key] = lab.store.get(run_id), history, kept
+        return run_id
+    run, history, kept = _TRAINED[key]
+    run_id = lab.store.new_id()
+    shutil.copytree(kept.name, lab.data_dir / "runs" / run_id, dirs_exist_ok=True)
+    now = time.time()
+    lab.store.enter(dataclasses.replace(run, id=run_id, name=name or run_id, created=now, ended=now), **history)
     return run_id
 
 

@@ -124,6 +124,7 @@ def test_the_documented_script_does_what_it_says(client, capsys):
     assert "'done': True" in lines[-1]
 
 
+@pytest.mark.nightly
 def test_a_script_has_private_runs_and_may_not_have_others(tmp_path):
     """The ``x-lab-visitor`` header alone identifies the owner."""
     from gradio_client import Client

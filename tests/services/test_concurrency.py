@@ -42,6 +42,8 @@ def token_by_token(lab, run_id):
     return lab.inference.token_losses(HOST, run_id, ROW)
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_thirty_short_jobs_between_its_steps_change_no_bit_of_a_run(data_dir, monkeypatch):
     with opened(data_dir) as lab, ThreadPoolExecutor() as askers:
         alone = curve(lab, finished(lab, TEN_STEPS))

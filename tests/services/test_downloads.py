@@ -146,6 +146,7 @@ def test_a_run_shows_the_bytes_of_its_model_and_can_be_stopped_meanwhile(toy, tm
     assert result["events"] <= 3, "the history is no place for a progress bar"
 
 
+@pytest.mark.nightly
 def test_evaluating_comparing_and_merging_show_a_download_and_stop_it(toy, tmp_path):
     with serving_hub(toy) as address:
         script = LAB + ASKS_WITHOUT_WEIGHTS

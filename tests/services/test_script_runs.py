@@ -193,6 +193,7 @@ def test_the_rows_known_by_heart_are_as_many_as_in_the_lab(runs, scripted):
     assert scripted["overfit"]["exact"] == runs["overfit"].run.facts["recited"]["exact"]
 
 
+@pytest.mark.nightly
 def test_two_processes_train_the_same_rows_and_print_one_bleu(runs, bare):
     run = runs["quick"]
     out = launch(bare, run.folder / "run.py", 2)

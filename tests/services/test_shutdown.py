@@ -97,6 +97,7 @@ lab.training.wait(run_id)
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_process_loses_only_what_came_after_its_last_checkpoint(tmp_path):
     config = smoke(train={"num_train_epochs": 25, "save_total_limit": None})
     command = [sys.executable, "-c", TRAINS, str(tmp_path / "data"), json.dumps(config.to_dict())]

@@ -170,6 +170,8 @@ print(loss.item().hex(), weight.grad.double().sum().item().hex())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch brings libgomp on Linux only")
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_runtime_reads_the_choice_and_the_numbers_are_the_same():
     display = {"OMP_DISPLAY_ENV": "VERBOSE"}
     passive = started(DIGEST, LAB_SHARED_CPU="1", **display)

@@ -26,7 +26,8 @@ class BoardRun:
 
     ``people``: ids in the room. ``curve``: its held-out loss, (step, nats a token). ``bleu``, ``ci`` and ``group``: of
     its last evaluation on the board's rows; runs of one group cannot be told apart from its first, 1 is the best.
-    ``seconds``: in training until the held-out loss was at most the board's target.
+    ``seconds``: in training until the held-out loss was at most the board's target. ``evaluation``: where its
+    evaluation is (``Evaluations.progress``) while it waits or is under way, or what it ended by (``error``).
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class BoardRun:
     seconds_left: float | None
     curve: tuple[tuple[int, float], ...]
     config: Mapping[str, Any]
+    evaluation: Mapping[str, Any] | None = None
     bleu: float | None = None
     ci: tuple[float, float] | None = None
     group: int | None = None
@@ -122,6 +124,7 @@ class RoomBoards:
             status["eta_seconds"] if run.live else None,
             tuple(curve),
             run.config,
+            self._evaluations.progress(HOST, run.id),
             score["bleu"] if score else None,
             tuple(score["ci"]) if score else None,
             groups.get(run.id),

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ...config.presets import PRESET_NOTES, PRESETS
 from ...config.viewer import ANONYMOUS, Viewer, known_by
 from ...errors import BusyError, LabError, NotFoundError, NotYoursError
 from ...lab import Lab
@@ -27,6 +28,11 @@ from .state import RoomState, experiments
 
 log = logging.getLogger(__name__)
 PAGES = ("room", "present")
+FILES = (
+    *("room_common.js", "room_views.js", "room_chart.js", "room_common.css", "room_views.css"),
+    *("room.js", "room_door.js", "room_host.js", "room_plan.js", "room.css"),
+    *("present.js", "present.css"),
+)
 MAX_BODY = 100_000
 MAX_LINK = 300
 _TYPES = {"js": "text/javascript", "css": "text/css"}
@@ -50,7 +56,7 @@ class RoomRoutes:
     def routes(self) -> list[Route]:
         """For the server, before gradio's own."""
         pages = [Route(f"/{name}", _page(name)) for name in PAGES]
-        files = [Route(f"/room/{name}.{kind}", _file(name, kind)) for name in PAGES for kind in _TYPES]
+        files = [Route(f"/room/{name}", _file(name)) for name in FILES]
         return [
             *pages,
             *files,
@@ -77,7 +83,7 @@ class RoomRoutes:
         return Response(body, media_type="application/json", headers={**_SAFE, "x-room-state": tag})
 
     def _options(self, request: Request) -> Response:
-        """What a host chooses from: may they open a room, measured experiments, evaluated runs."""
+        """What a host chooses from: may they open a room, measured experiments, evaluated runs, presets."""
 
         def read() -> Response:
             viewer = self._viewer(request)
@@ -89,6 +95,7 @@ class RoomRoutes:
                     "by_token": bool(self._access.admin_token),
                     "experiments": experiments(),
                     "runs": [{"id": run["id"], "name": run["name"]} for run in runs],
+                    "presets": [{"key": key, "note": PRESET_NOTES[key]} for key in PRESETS],
                 }
             )
 
@@ -274,9 +281,9 @@ def _page(name: str) -> Callable[[Request], Response]:
     return page
 
 
-def _file(name: str, kind: str) -> Callable[[Request], Response]:
+def _file(name: str) -> Callable[[Request], Response]:
     def file(request: Request) -> Response:
-        return Response(static_text(f"{name}.{kind}"), media_type=_TYPES[kind], headers=_SAFE)
+        return Response(static_text(name), media_type=_TYPES[name.rpartition(".")[2]], headers=_SAFE)
 
     return file
 

@@ -13,6 +13,7 @@ from ...config.viewer import Viewer
 from ...experiments.questions import EXPERIMENTS, MEASURES
 from ...experiments.recorded import recorded
 from ...experiments.sentences import VERBS, because, effect_sentence, in_sentence
+from ...export.machine_paths import short_paths
 from ...lesson.locks import settings_of
 from ...lesson.room import BLIND, GUESS, SWEEP, Activity, Room
 from ...lesson.rules import config_key, teachers_config
@@ -202,7 +203,16 @@ def _prepared(activity: Activity) -> dict[str, Any]:
 def _run(room: Room, run: BoardRun) -> dict[str, Any]:
     values = dataclasses.asdict(run)
     del values["config"]
-    return {**values, "settings": _changes(room, run.config)}
+    return {**values, "evaluation": _evaluation(run), "settings": _changes(room, run.config)}
+
+
+def _evaluation(run: BoardRun) -> dict[str, Any] | None:
+    """Where the run's evaluation is; None where none was asked for, or it has finished."""
+    news = run.evaluation or {}
+    if "error" in news:
+        return {"error": short_paths(str(news["error"]))}
+    shown = ("place", "starts_in_seconds", "done", "total", "message")
+    return {name: news[name] for name in shown if name in news} or None
 
 
 def _changes(room: Room, config: Mapping[str, Any]) -> dict[str, str]:

@@ -203,7 +203,12 @@ export const actions = (redraw, refresh) => {
 // Forms
 
 export const field = (label, input, help) =>
-  h('label', {class: 'field'}, h('span', null, label), input, help && h('span', {class: 'quiet'}, help));
+  h(
+    'div',
+    {class: 'field'},
+    h('label', null, h('span', null, label), input),
+    help && h('span', {class: 'quiet'}, help),
+  );
 // A listener of a form: `work` gets its values by name, and the form.
 export const submitted = work => event => {
   event.preventDefault();

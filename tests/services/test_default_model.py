@@ -106,7 +106,7 @@ def test_what_is_downloaded_is_converted_to_the_end(lab, roomy, monkeypatch):
 
 def test_a_visitor_sees_the_download_and_only_the_host_stops_it(lab, roomy, monkeypatch):
     shown = "instruct_tune.ui.layout.status_bar.viewer"
-    monkeypatch.setattr(lab.access, "multi_user", True)
+    monkeypatch.setattr(lab.access, "_multi_user", True)
     monkeypatch.setattr(lab.models, "base", endless)
     with gr.Blocks():
         bar = StatusBar(

@@ -394,7 +394,7 @@ def test_a_lab_that_closes_leaves_the_job_as_it_is(toy, tmp_path):
 
 
 def test_a_job_is_its_persons_alone(lab, running, toy, monkeypatch):
-    monkeypatch.setattr(lab.access, "multi_user", True)
+    monkeypatch.setattr(lab.access, "_multi_user", True)
     job_id = running["job_id"]
     assert lab.hub_jobs.jobs(PERSON)[0]["job_id"] == job_id
     for stranger in (BOB, ANONYMOUS):
@@ -416,7 +416,7 @@ def test_what_no_job_can_train_is_refused_before_the_hub_is_asked(lab, toy, monk
     assert "whose job that is" in refusal(started, lab, viewer=ANONYMOUS, error=DataError)
     gone = {**CONFIG, "data": {"source": str(tmp_path / "gone.json")}}
     assert "The rows of gone.json are gone" in refusal(started, lab, config=gone, error=DataError)
-    monkeypatch.setattr(lab.access, "multi_user", True)
+    monkeypatch.setattr(lab.access, "_multi_user", True)
     others = {**CONFIG, "data": {"source": own}}
     assert "a file of the lab's machine" in refusal(started, lab, config=others, error=NotYoursError)
     assert toy.requests == []

@@ -296,7 +296,7 @@ def test_a_check_that_fails_does_not_undo_the_push(kept, toy):
 
 
 def test_a_push_is_shown_to_its_person_alone(kept, toy, monkeypatch):
-    monkeypatch.setattr(kept.lab.access, "multi_user", True)
+    monkeypatch.setattr(kept.lab.access, "_multi_user", True)
     ann, bob = known_by("the secret of a browser"), known_by("the secret of another")
     pushed(kept, viewer=ann)
     assert kept.lab.push.of(ann, kept.run_id).repo == "ann/tulip"
@@ -324,7 +324,7 @@ def test_rows_go_along_only_where_the_data_and_its_person_allow(kept, toy, monke
     assert not rows(source=own, data_licence="mit")
     assert not rows(source="hub:rows/private", data_licence="mit")
     assert rows(source=own, asked=True), "a lab of one user"
-    monkeypatch.setattr(lab.access, "multi_user", True)
+    monkeypatch.setattr(lab.access, "_multi_user", True)
     assert rows(source=own, asked=True), "the host"
     with pytest.raises(NotYoursError, match="not yours to publish: push it without them"):
         rows(ann, True, own)

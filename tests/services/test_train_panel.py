@@ -248,7 +248,7 @@ def test_what_can_be_done_with_a_run_and_by_whom(panel, lab, run_id, monkeypatch
         return {name for name, button in made.items() if button.interactive}
 
     assert pressable() == can
-    monkeypatch.setattr(lab.access, "multi_user", True)
+    monkeypatch.setattr(lab.access, "_multi_user", True)
     assert pressable() == (can if run.started_by is None else set())
     run = replace(run, started_by="somebody else")
     assert pressable() == set()

@@ -173,7 +173,23 @@ def test_filters_are_added_moved_taken_back_and_give_the_same_rows_from_a_file(w
     assert window.errors == []
 
 
+def the_filter_of_the_lesson_is_on_for_its_own_rows_only(window):
+    assert "without an input" in window.text("#filters-list")
+    window.page.fill("#data-source input", "hub:some/rows")
+    window.page.keyboard.press("Enter")
+    window.wait_text("#data-ledger", "No filter: all rows are kept")
+    # A download takes time, so it waits for the button; the bundled rows do not.
+    window.wait_text("#data-summary", "Load and split downloads it")
+    window.page.wait_for_selector("#data-rows", state="hidden")
+    window.page.fill("#data-source input", "bundled")
+    window.page.keyboard.press("Enter")
+    window.wait_text("#filters-list", "without an input")
+    window.wait_text("#data-summary", "rows loaded")
+    window.page.wait_for_selector("#data-rows")
+
+
 def test_a_large_file_shows_its_first_rows_while_it_is_read(window, tmp_path):
+    the_filter_of_the_lesson_is_on_for_its_own_rows_only(window)
     file = tmp_path / "large.jsonl"
     with file.open("w") as out:
         for n in range(60_000):
@@ -187,21 +203,6 @@ def test_a_large_file_shows_its_first_rows_while_it_is_read(window, tmp_path):
     window.wait_text("#data-summary", "60,000 rows loaded")
     window.page.wait_for_selector("#data-first", state="hidden")
     assert window.errors == []
-
-
-def test_the_filter_of_the_lesson_is_on_for_its_own_rows_only(window):
-    assert "without an input" in window.text("#filters-list")
-    window.page.fill("#data-source input", "hub:some/rows")
-    window.page.keyboard.press("Enter")
-    window.wait_text("#data-ledger", "No filter: all rows are kept")
-    # A download takes time, so it waits for the button; the bundled rows do not.
-    window.wait_text("#data-summary", "Load and split downloads it")
-    window.page.wait_for_selector("#data-rows", state="hidden")
-    window.page.fill("#data-source input", "bundled")
-    window.page.keyboard.press("Enter")
-    window.wait_text("#filters-list", "without an input")
-    window.wait_text("#data-summary", "rows loaded")
-    window.page.wait_for_selector("#data-rows")
 
 
 @pytest.mark.nightly

@@ -289,6 +289,7 @@ const runItem = run => {
       'p',
       {class: 'run-title'},
       h('b', null, run.status ? runTitle(run) : 'A run'),
+      isIn && ' ',
       isIn && h('span', {class: 'mark'}, '✓ handed in'),
     ),
     run.status

@@ -121,6 +121,7 @@ const plan = context => {
         {class: 'activity-title'},
         h('b', null, KINDS[each.kind]),
         ` ${each.title}`,
+        state && ' ',
         state && h('span', {class: 'mark'}, state),
       ),
       h(

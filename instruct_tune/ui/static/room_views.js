@@ -22,7 +22,7 @@ export const histogram = (choices, counts, {right, own, truth = 'measured'} = {}
         'span',
         {class: 'bar-label'},
         choice.label,
-        marks.map(mark => h('span', {class: 'mark', key: mark}, mark)),
+        marks.map(mark => [' ', h('span', {class: 'mark', key: mark}, mark)]),
       ),
       h(
         'span',
@@ -65,7 +65,8 @@ const arrow = value => ARROWS[value] && h('span', {class: 'arrow', 'aria-hidden'
 
 // `who`: {own: the choice of who looks, press: what a click does (none: nobody chooses here)}.
 export const guess = (activity, {own, press}) => [
-  h('h2', {key: 'question', class: 'question'}, activity.question),
+  // 2e-2 is one word.
+  h('h2', {key: 'question', class: 'question'}, activity.question.replace(/(\de)-(\d)/g, '$1\u2011$2')),
   h('p', {key: 'changed', class: 'quiet'}, activity.changed),
   !activity.revealed && [h('p', {key: 'ask', class: 'ask'}, activity.ask), choiceButtons(activity, own, press)],
   activity.revealed && [
@@ -86,7 +87,7 @@ export const blind = (activity, {own, press}) => {
     return h(
       'section',
       {key: name, class: `side ${model}`, 'aria-label': `Answer ${name}`},
-      h('h3', null, name, model && h('span', {class: 'mark'}, model === 'tuned' ? '✓ tuned' : model)),
+      h('h3', null, name, ' ', model && h('span', {class: 'mark'}, model === 'tuned' ? '✓ tuned' : model)),
       h(
         'pre',
         {tabindex: '0', 'aria-label': `Answer ${name}`, role: 'region'},
@@ -125,7 +126,7 @@ const sweepTable = (cards, runs, names, own) => {
           'span',
           {class: 'setting'},
           swatch(at + 1),
-          h('span', null, card.label, own === at && h('span', {class: 'mark'}, 'yours')),
+          h('span', null, card.label, own === at && ' ', own === at && h('span', {class: 'mark'}, 'yours')),
         ),
       ),
       h('td', null, who.join(', ') || '–'),
@@ -167,7 +168,11 @@ export const runTitle = run => (run.name === run.run_id ? settingsText(run) : `$
 const whose = (run, {names, me}) => {
   const own = run.people.includes(me);
   const others = run.people.map(id => names.get(id)).filter(Boolean);
-  return [h('b', null, others.join(', ') || 'Somebody who left'), own && h('span', {class: 'mark'}, 'yours')];
+  return [
+    h('b', null, others.join(', ') || 'Somebody who left'),
+    own && ' ',
+    own && h('span', {class: 'mark'}, 'yours'),
+  ];
 };
 
 const who = (run, people) => h('span', {class: 'who'}, whose(run, people), h('span', {class: 'quiet'}, runTitle(run)));

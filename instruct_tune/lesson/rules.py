@@ -9,10 +9,10 @@ from typing import Any
 
 from ..config.presets import PRESETS
 from ..config.run_config import RunConfig
-from ..config.validation import merge
 from ..errors import SettingsError
 from ..util.hashing import sha256_of_json
 from . import locks
+from .links import configured
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,7 @@ def read_rules(raw: Mapping[str, Any]) -> Rules:
 
 def teachers_config(rules: Rules) -> RunConfig:
     """The configuration that runs in the room begin with. Raises SettingsError."""
-    sections: dict[str, Any] = {}
-    for name, value in rules.settings.items():
-        merge(sections, name, value)
-    return RunConfig.from_dict(sections, rules.preset)
+    return configured(rules.preset, rules.settings)
 
 
 def forbidden(rules: Rules, config: RunConfig) -> list[str]:

@@ -140,6 +140,12 @@ class Rooms:
                         return room, person
         return None
 
+    def hosted_by(self, viewer: Viewer) -> Room | None:
+        """The room that ``viewer`` opened last."""
+        with self._lock:
+            self._end_expired()
+            return next((room for room in reversed(self._rooms.values()) if room.host in viewer.ids), None)
+
     def join(self, viewer: Viewer, code: Any, name: Any) -> Person:
         """Come into a room under a name; who is in it already keeps the name that they have."""
         shown = read_name(name)

@@ -30,6 +30,8 @@ from .layout.exhibit_link import ExhibitLink
 from .layout.polling import IdleFlag, hide_progress_on
 from .layout.session import build as build_session_panel
 from .layout.status_bar import Announcer, StatusBar
+from .links.making import LinkMaker
+from .links.strip import LessonStrip
 from .path.notices import Notices
 from .path.panel import PathPanel
 from .room.routes import RoomRoutes
@@ -74,6 +76,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 access=lab.access,
             )
             beside_title = gr.Row(elem_id="head-buttons")
+        lesson = LessonStrip(rooms=lab.rooms, configs=lab.configs, access=lab.access)
         # Before the tabs, so that the Tab key reaches it first.
         path = _path(lab, memory)
         _notices(lab)
@@ -87,7 +90,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Format", id="Format") as tab:
                 formatting = _format(lab, form, as_python, memory, tab)
             with gr.Tab("Train", id="Train") as tab:
-                train = _train(lab, form, as_python, tab, idle_flag.now)
+                train = _train(lab, form, as_python, tab, idle_flag.now, lesson)
             with gr.Tab("Compare", id="Compare"):
                 compare = _compare(lab, form, as_python, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
@@ -117,18 +120,21 @@ def build_ui(lab: Lab) -> gr.Blocks:
             open_tab_on_click(button, tabs, name)
         if login:
             sign_in.build(page, login)
-        build_session_panel(lab.access, form, memory)
+        LinkMaker(form, memory, train.presets.radio, configs=lab.configs, access=lab.access)
+        reset = build_session_panel(lab.access, form, memory)
         form.complete()
+        lesson.connect(form, tabs)
         choices = RunPicker(
             shown_run, compare.run, evaluate.run, runs=lab.runs, answerers=lab.answerers, access=lab.access
         )
         status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
         exhibit.connect(form, shown_run, formatting)
-        loaded = session.welcome(page, form, memory, shown_run, exhibit, runs=lab.runs, access=lab.access)
+        loaded = session.welcome(page, form, memory, shown_run, exhibit, lesson, runs=lab.runs, access=lab.access)
         exhibit.follow(loaded, tabs, compare.views)
         polled: list[polling.PolledPanel] = [status_bar, busy_notice, announcer, idle_flag, choices]
-        polled += [train.panel, evaluate.panel, runs.panel, runs.push, runs.job, runs.bin, path, *experiments.polled]
+        polled += [train.panel, evaluate.panel, runs.panel, runs.push, runs.job, runs.bin, path, lesson]
+        polled += experiments.polled
         drawn = lab.default_model.page_is_drawn
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access, drawn=drawn)
         compare.follow_link(loaded, tabs, shown_run, choices.seen)
@@ -142,6 +148,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
         path.wire(page, form, loaded)
+        lesson.hold_after(*(event.then for event in (loaded, reset, *train.presets.filled, *fill_events)))
         path.forget_after(train.presets.radio.input, *(event.then for event in fill_events))
         page.load(None, None, None, js=MEND, **PRIVATE)
         api.expose(lab)
@@ -195,12 +202,13 @@ def _format(lab: Lab, form: Form, as_python: AsPython, memory: Memory, tab: gr.T
     )
 
 
-def _train(lab: Lab, form: Form, as_python: AsPython, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
+def _train(lab: Lab, form: Form, as_python: AsPython, tab: gr.Tab, idle: gr.Checkbox, lesson: LessonStrip) -> TrainTab:
     return TrainTab(
         form,
         as_python,
         tab,
         idle,
+        lesson,
         uploads=lab.uploads,
         datasets=lab.datasets,
         runs=lab.runs,

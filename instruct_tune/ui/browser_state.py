@@ -56,8 +56,36 @@ _REMEMBER = """(kept, ...values) => {
     // What the panel Learn shows for a moment is not the visitor's own.
     const own = window.labPath ? window.labPath.own : (name, value) => value;
     window.labPath?.formChanged();
-    return [Object.fromEntries(NAMES.map((name, at) => [name, own(name, values[at]) ?? null]))];
+    window.labLimits?.check(NAMES, values);
+    const now = Object.fromEntries(NAMES.map((name, at) => [name, own(name, values[at]) ?? null]));
+    // A link's form is kept beside the visitor's own, which is there again once they leave the link.
+    const link = location.search;
+    return [/[?&](preset=|set\\.|lock\\.)/.test(link) ? {...kept, linked: {link, form: now}} : now];
 }"""
+
+ARRIVING = """(token, kept) => {
+    let visitor, resumed = false;
+    try {
+        // The room's pages keep the secret there. It is read before gradio's has a value at a first visit only.
+        visitor = localStorage.getItem('lab-visitor');
+        resumed = sessionStorage.getItem('lab-link') === location.search && kept?.linked?.link === location.search;
+        sessionStorage.setItem('lab-link', location.search);
+    } catch {
+        // A browser may refuse storage: then a link fills the form at each load.
+    }
+    return [token || visitor || '', {...kept, resumed}];
+}"""
+"""JavaScript before the page's first request: the visitor's secret, and whether this browser tab has opened the same
+link before."""
+
+ARRIVED = """token => {
+    try {
+        localStorage.setItem('lab-visitor', token);
+    } catch {
+        // Without storage the room's pages meet a new visitor.
+    }
+}"""
+"""JavaScript to run once the visitor's secret is known: the room's pages are theirs too."""
 
 RESTORED = "() => { setTimeout(() => { window.labFormIsRestored = true; }, 500); }"
 """JavaScript to run once the form shows the stored values."""
@@ -75,6 +103,16 @@ def restored(form: Form, kept: Any) -> dict[gr.components.Component, Any]:
         for name, control in form.named.items()
         if name in kept and kept[name] != control.value and _could_show(control, kept[name])
     }
+
+
+def is_resumed(kept: Any) -> bool:
+    """Whether this browser tab has opened the page's link before (``ARRIVING``)."""
+    return isinstance(kept, Mapping) and kept.get("resumed") is True and isinstance(kept.get("linked"), Mapping)
+
+
+def own_or_linked(kept: Any) -> Any:
+    """The stored values to restore: those of the link that the tab is on, else the visitor's own."""
+    return kept["linked"].get("form") if is_resumed(kept) else kept
 
 
 def first_values(form: Form) -> dict[gr.components.Component, Any]:

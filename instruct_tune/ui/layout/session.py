@@ -11,9 +11,10 @@ import gradio as gr
 from ...errors import LabError
 from ...services.access import Access
 from ...services.runs import Runs
-from ..browser_state import RESTORED, Memory, first_values, restored
+from ..browser_state import ARRIVED, ARRIVING, RESTORED, Memory, first_values, is_resumed, own_or_linked, restored
 from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors
 from ..form import Form
+from ..links.strip import LessonStrip
 from ..run_picker import newest
 from .exhibit_link import ExhibitLink
 
@@ -24,11 +25,12 @@ def welcome(
     memory: Memory,
     shown_run: gr.State,
     exhibit: ExhibitLink,
+    strip: LessonStrip,
     *,
     runs: Runs,
     access: Access,
 ) -> Any:
-    """Restore the page as its visitor left it, so that a refresh loses nothing, or show an ``exhibit``.
+    """Restore the page as its visitor left it, so that a refresh loses nothing, or as a link or an ``exhibit`` has it.
 
     Returns the event after which the form shows the stored values.
     """
@@ -38,22 +40,25 @@ def welcome(
         secret = token if identify_viewer(access, token) else secrets.token_urlsafe(24)
         access.arrive(session(), secret)
         # With no run nothing is set: the visitor may have chosen a recorded one by now.
-        shown = {shown_run: newest(runs=runs, access=access) or gr.skip(), **restored(form, kept)}
-        return {memory.token: secret, **shown, **exhibit.values(request)}
+        shown = {shown_run: newest(runs=runs, access=access) or gr.skip(), **restored(form, own_or_linked(kept))}
+        linked = strip.arrive(dict(request.query_params), is_resumed(kept))
+        return {memory.token: secret, **shown, **linked, **exhibit.values(request)}
 
     arrival = page.load(
         arrive,
         [memory.token, memory.form],
-        [memory.token, shown_run, *form.controls, *exhibit.outputs],
+        [memory.token, shown_run, *form.controls, *strip.arrival_outputs, *exhibit.outputs],
         queue=False,
+        js=ARRIVING,
         **QUIET,
     )
+    arrival.then(None, memory.token, None, js=ARRIVED, **PRIVATE)
     arrival.then(None, None, None, js=RESTORED, **PRIVATE)
     return arrival
 
 
-def build(access: Access, form: Form, memory: Memory) -> None:
-    """Add the folds under the tabs."""
+def build(access: Access, form: Form, memory: Memory) -> Any:
+    """Add the folds under the tabs; returns the event that resets the form."""
     with gr.Accordion("This browser", open=False, elem_id="browser"):
         gr.Markdown("What you fill in is kept in this browser for your next visit, and nowhere else.")
         reset = gr.Button("Reset the form", elem_id="form-reset", size="sm", elem_classes="next")
@@ -69,12 +74,10 @@ def build(access: Access, form: Form, memory: Memory) -> None:
     if access.admin_token:
         _host(access)
 
-    @form.when_complete
-    def wire() -> None:
-        first = first_values(form)
-        # In the browser: a response from the lab would undo what is filled in meanwhile.
-        script = f"() => {json.dumps(list(first.values()))}"
-        reset.click(None, None, list(first), js=script, **QUIET)
+    first = first_values(form)
+    # In the browser: a response from the lab would undo what is filled in meanwhile.
+    script = f"() => {json.dumps(list(first.values()))}"
+    return reset.click(None, None, list(first), js=script, **QUIET)
 
 
 def _host(access: Access) -> None:

@@ -59,7 +59,8 @@ _DRAW = f"{_SCRIPT}.then(script => script.default(element, props, watch));"
 _OPEN = f"async kept => (await {_SCRIPT}).wanted(kept, {MAX_BYTES})"
 _APPLY = "(...values) => window.labPath.apply(values)"
 _RETURN = """(kept, label) => {
-  const wanted = new URLSearchParams(location.search).has('path');
+  const query = new URLSearchParams(location.search);
+  const wanted = query.has('path') || query.has('step');
   if (kept?.open || wanted) setTimeout(() => {
     window.labPathOpensItself = !wanted;
     document.querySelector('#path-open').click();
@@ -144,6 +145,8 @@ class PathPanel:
             name, fault = "", f"{error} This is the lab's own path."
         shown = path or own_path()
         step = stored_step(kept, shown) if kept.get("name", "") == name else 0
+        if linked := wanted.get("step"):
+            step, fault = _linked_step(linked, shown, step, fault)
         value = {**self._places.value(shown), "at": step, "origin": origin, "fault": fault}
         return [
             {"open": True, "step": step, "name": name},
@@ -218,6 +221,13 @@ class PathPanel:
             return None
         shown = path or own_path()
         return shown.steps[stored_step(kept, shown)].notices
+
+
+def _linked_step(linked: Any, path: LessonPath, step: int, fault: str) -> tuple[int, str]:
+    """The index of the step that a link names, from 1; else ``step``, and what is wrong with the link's."""
+    if type(linked) is int and 1 <= linked <= len(path.steps):
+        return linked - 1, fault
+    return step, fault or f"The link's step is not there: this path has {len(path.steps)} steps."
 
 
 def _noticed(kept: Any, path: LessonPath | None, text: str) -> dict[str, Any]:

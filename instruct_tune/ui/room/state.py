@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from ...config.run_config import RunConfig
 from ...config.viewer import Viewer
@@ -14,6 +13,7 @@ from ...experiments.questions import EXPERIMENTS, MEASURES
 from ...experiments.recorded import recorded
 from ...experiments.sentences import VERBS, because, effect_sentence, in_sentence
 from ...export.machine_paths import short_paths
+from ...lesson.links import Link, write_link
 from ...lesson.locks import settings_of
 from ...lesson.room import BLIND, GUESS, SWEEP, Activity, Room
 from ...lesson.rules import config_key, teachers_config
@@ -130,10 +130,7 @@ class RoomState:
 def lab_query(room: Room) -> str:
     """The query of the address that opens the lab with the room's settings and locks."""
     rules = room.rules
-    pairs = [("room", room.code), ("preset", rules.preset)]
-    pairs += [(f"set.{name}", _text(value)) for name, value in rules.settings.items()]
-    pairs += [(f"lock.{name}", text) for name, text in rules.locks.items()]
-    return urlencode([*pairs, ("tab", "Train")])
+    return write_link(Link(rules.preset, rules.settings, rules.locks, tab="Train", room=room.code))
 
 
 def experiments() -> list[dict[str, str]]:

@@ -7,9 +7,14 @@ const make = (tag, name, text) => {
   return made;
 };
 // What the visitor's link asks for: a name, or the content of an address.
+let isStepTaken = false;
 export const wanted = async (kept, mostBytes) => {
-  const name = new URLSearchParams(location.search).get('path') || '';
-  const asked = found => [{...kept, wanted: {name, ...found}}];
+  const query = new URLSearchParams(location.search);
+  const name = query.get('path') || '';
+  // Who opens the panel again goes on where they were.
+  const step = isStepTaken ? 0 : Number(query.get('step') || 0);
+  isStepTaken = true;
+  const asked = found => [{...kept, wanted: {name, step, ...found}}];
   if (!name.includes(':')) return asked({});
   if (!name.startsWith('https://')) return asked({fault: 'only https addresses are opened'});
   // By the browser and without cookies: the lab's server opens no address that a visitor chose.
@@ -197,7 +202,9 @@ export default (element, props, watch) => {
       step().tabs.forEach(([index, selected]) => {
         tabs[index] = {...SKIP, selected};
       });
-      step().sets.forEach(([index, set]) => {
+      step().sets.forEach(([index, steps]) => {
+        // A teacher's lock on the setting holds in the path, too.
+        const set = window.labLimits?.allowed(path.names[index], steps) ?? steps;
         if (same(now[index], set)) return;
         shown.set(index, {before: now[index], set});
         now[index] = set;

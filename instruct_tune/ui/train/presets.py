@@ -52,7 +52,7 @@ _FILL = """
 
 
 class PresetPanel:
-    """The cards, and a line with the form's changes from the chosen card."""
+    """The cards, and a line with the form's changes from the chosen card. ``filled``: the events that fill the form."""
 
     def __init__(self, form: Form, *, uploads: Uploads, estimates: Estimates, access: Access):
         self.uploads, self.estimates, self.access = uploads, estimates, access
@@ -77,8 +77,10 @@ class PresetPanel:
         # "input", not "change": a preset fills the form when a person picks it, not when the page loads.
         rows, others = self._controls()
         script = self.script()
+        self.filled: list[Any] = []
         for chosen in (self.radio.input, self.reset.click):
             filled = chosen(None, [self.radio, self.form["data.source"], *rows], [*rows, *others], js=script, **QUIET)
+            self.filled.append(filled)
             # Only after the fill: before, the form still has its old values, and all would count as changed.
             filled.then(self.tell, self.form.controls | {self.radio}, [self.changes, self.reset], **QUIET)
         gr.on(

@@ -24,6 +24,7 @@ from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..device_choice import CPU, DeviceChoice
 from ..events import open_tab_on_click, setting
 from ..form import Form
+from ..links.strip import LessonStrip
 from ..workbench import workbench
 from .cost import CostPanel
 from .presets import PresetPanel
@@ -86,6 +87,7 @@ class TrainTab:
         as_python: AsPython,
         tab: gr.Tab,
         at_rest: gr.Checkbox,
+        lesson: LessonStrip,
         *,
         uploads: Uploads,
         datasets: Datasets,
@@ -97,9 +99,9 @@ class TrainTab:
         devices: Devices,
         access: Access,
     ):
-        """``at_rest``: whether the lab is idle."""
+        """``at_rest``: whether the lab is idle. ``lesson``: the locks that hold for the form."""
         self._datasets, self._training, self._access = datasets, training, access
-        self._form, self._tab, self._at_rest = form, tab, at_rest
+        self._form, self._tab, self._at_rest, self._lesson = form, tab, at_rest, lesson
         bench = workbench("train")
         with bench.act:
             self._device = DeviceChoice(devices, "train-device")
@@ -158,7 +160,8 @@ class TrainTab:
         button.click(None, self._name, None, js="name => { window.labStartedName = name; }", **QUIET)
         begun = button.click(
             self._begin,
-            self._form.controls | {self._name, self._started, self.continued.parent, self._device.control},
+            self._form.controls
+            | {self._name, self._started, self.continued.parent, self._device.control, self._lesson.opened},
             [self.panel.shown_run, self._started],
             **PRIVATE,
         )
@@ -169,11 +172,11 @@ class TrainTab:
 
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        config, name, parent = self._form.read(values), values[self._name] or "", values[self.continued.parent]
+        requester, name, parent = viewer(self._access), values[self._name] or "", values[self.continued.parent]
+        config = self._lesson.limits.hold(requester, values[self._lesson.opened], self._form.read(values))
         request = [config, parent, name]
         if is_second_click(values[self._started], request, time.monotonic()):
             return {self.panel.shown_run: gr.skip()}
-        requester = viewer(self._access)
         if self._datasets.is_quick_to_read(requester, config):
             # Refuse a file that cannot be read, before there is a run that fails.
             self._datasets.summary(requester, config)

@@ -1,0 +1,1 @@
+"""A link that fills and locks the form, and the page inside a room."""

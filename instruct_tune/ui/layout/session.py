@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -14,9 +15,16 @@ from ...services.runs import Runs
 from ..browser_state import ARRIVED, ARRIVING, RESTORED, Memory, first_values, is_resumed, own_or_linked, restored
 from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors
 from ..form import Form
-from ..links.strip import LessonStrip
 from ..run_picker import newest
 from .exhibit_link import ExhibitLink
+
+
+class LinkedPage(Protocol):
+    """What an address with a link or a room sets as the page opens."""
+
+    @property
+    def arrival_outputs(self) -> list[Any]: ...
+    def arrive(self, params: Mapping[str, str], resumed: bool) -> dict[Any, Any]: ...
 
 
 def welcome(
@@ -25,7 +33,7 @@ def welcome(
     memory: Memory,
     shown_run: gr.State,
     exhibit: ExhibitLink,
-    strip: LessonStrip,
+    strip: LinkedPage,
     *,
     runs: Runs,
     access: Access,

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from ...config.viewer import Viewer
 from ...errors import LabError, SettingsError
 from ...lesson.links import read_link
 from ...services.access import Access
@@ -50,6 +51,10 @@ class LessonStrip:
         """Mend the locks after each event, which fills the form."""
         for event in events:
             event(None, None, None, js=FILLED, **QUIET)
+
+    def hold(self, viewer: Viewer, opened: Opened, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A form's configuration as the locks have it. Raises SettingsError where they forbid it."""
+        return self.limits.hold(viewer, opened, config)
 
     # Opening
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import gradio as gr
 
+from ...config.viewer import Viewer
 from ...runs.naming import default_name
 from ...services.access import Access
 from ...services.datasets import Datasets
@@ -24,7 +26,6 @@ from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..device_choice import CPU, DeviceChoice
 from ..events import open_tab_on_click, setting
 from ..form import Form
-from ..links.strip import LessonStrip
 from ..workbench import workbench
 from .cost import CostPanel
 from .presets import PresetPanel
@@ -74,6 +75,14 @@ _CLEAR_NAME = "name => (name === window.labStartedName ? '' : name)"
 """The next run gets a name of its own; one that was typed since the click stays."""
 
 
+class FormLimits(Protocol):
+    """The locks of a link or a room on the form. ``opened``: what the page was opened with."""
+
+    opened: gr.State
+
+    def hold(self, viewer: Viewer, opened: Any, config: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+
 class TrainTab:
     """The tab's contents.
 
@@ -87,7 +96,7 @@ class TrainTab:
         as_python: AsPython,
         tab: gr.Tab,
         at_rest: gr.Checkbox,
-        lesson: LessonStrip,
+        lesson: FormLimits,
         *,
         uploads: Uploads,
         datasets: Datasets,
@@ -173,7 +182,7 @@ class TrainTab:
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:
         requester, name, parent = viewer(self._access), values[self._name] or "", values[self.continued.parent]
-        config = self._lesson.limits.hold(requester, values[self._lesson.opened], self._form.read(values))
+        config = self._lesson.hold(requester, values[self._lesson.opened], self._form.read(values))
         request = [config, parent, name]
         if is_second_click(values[self._started], request, time.monotonic()):
             return {self.panel.shown_run: gr.skip()}

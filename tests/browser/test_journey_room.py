@@ -45,8 +45,8 @@ def arrive(lab, browser):
     yield new
     for context in contexts:
         context.close()
-    # A room that has ended is not found, and a lab that is not reached does not answer.
-    assert [each for each in errors if not re.search("404|ERR_INTERNET_DISCONNECTED", each)] == []
+    # A room that has ended is not found, who was removed is refused, and a lab that is not reached does not answer.
+    assert [each for each in errors if not re.search("40[04]|ERR_INTERNET_DISCONNECTED", each)] == []
 
 
 def opened(arrive, title: str):

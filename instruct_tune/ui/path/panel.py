@@ -46,7 +46,8 @@ _PANEL = """
   <button type="button" class="demo"></button>
   <button type="button" class="forward">Next</button>
 </div>
-<p class="own">You can write a path of your own for a class: see docs/teaching.md.</p>
+<p class="own">You can write a path of your own for a class: see docs/teaching.md.
+<a href="room">A class meets in a room.</a></p>
 <p class="announced" role="status" aria-live="polite"></p>
 """
 SCRIPT = STATIC / "path.js"

@@ -129,8 +129,8 @@ class Lab:
         self.room_activities = RoomActivities(self.rooms, self.runs, self.training, self.evaluations, self.inference)
         self.room_boards = RoomBoards(self.runs, self.training, self.evaluations)
         self.housekeeping = Housekeeping(
-            self.store, self.uploads, self.access, self.training, self.devices, self.clock, self.archive, keep_hours,
-            self._closing,
+            self.store, self.uploads, self.access, self.training, self.devices, self.rooms, self.clock, self.archive,
+            keep_hours, self._closing,
         )  # fmt: skip
         if writing:
             self.housekeeping.recover()

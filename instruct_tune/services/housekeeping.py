@@ -22,6 +22,7 @@ from ..util import atomic_write
 from .access import Access
 from .devices import Devices
 from .quota import expires
+from .rooms import Rooms
 from .runs import TRASH_SECONDS
 from .training import Training
 from .uploads import Uploads, real_path
@@ -46,13 +47,15 @@ class Housekeeping:
         access: Access,
         training: Training,
         devices: Devices,
+        rooms: Rooms,
         clock: Clock,
         archive: RunArchive | None,
         keep_hours: int,
         closing: threading.Event,
     ):
         self._store, self._uploads, self._access, self._training = store, uploads, access, training
-        self._devices, self._clock, self._archive, self._closing = devices, clock, archive, closing
+        self._devices, self._rooms, self._clock, self._archive = devices, rooms, clock, archive
+        self._closing = closing
         self.keep_hours = keep_hours
         self._thread: threading.Thread | None = None
 
@@ -109,6 +112,7 @@ class Housekeeping:
         next_hourly = 0.0
         while True:
             attempt(self.empty_trash, "empty the trash")
+            attempt(self._rooms.end_expired, "end the rooms whose time is over")
             self.update_archive()
             if time.monotonic() >= next_hourly:
                 attempt(self.remove_expired, "look for old uploads")

@@ -70,7 +70,7 @@ class Rooms:
         if viewer.host or self._access.is_host_token(token):
             return True
         with self._lock:
-            self._end_expired()
+            self.end_expired()
             return not self._access.multi_user
 
     def open(self, viewer: Viewer, title: Any, minutes: Any, token: object = None) -> str:
@@ -103,13 +103,19 @@ class Rooms:
         with self._lock:
             self._end(self.hosted(viewer, code))
 
+    def end_expired(self) -> None:
+        """End the rooms whose time is over."""
+        with self._lock:
+            for room in [each for each in self._rooms.values() if each.ends <= time.time()]:
+                self._end(room)
+
     # Who is who
 
     def get(self, code: Any) -> Room:
         """An open room. Raises NotFoundError where there is none, or it has ended."""
         code = code.strip().upper() if isinstance(code, str) else ""
         with self._lock:
-            self._end_expired()
+            self.end_expired()
             if room := self._rooms.get(code):
                 return room
         raise NotFoundError(ENDED if code in self._ended else "There is no room with this code: look at it again.")
@@ -133,7 +139,7 @@ class Rooms:
     def joined(self, viewer: Viewer) -> tuple[Room, Person] | None:
         """The room that ``viewer`` joined last, and who they are there."""
         with self._lock:
-            self._end_expired()
+            self.end_expired()
             for room in reversed(self._rooms.values()):
                 for known in viewer.ids:
                     if (person := room.people.get(known)) and not person.removed:
@@ -143,7 +149,7 @@ class Rooms:
     def hosted_by(self, viewer: Viewer) -> Room | None:
         """The room that ``viewer`` opened last."""
         with self._lock:
-            self._end_expired()
+            self.end_expired()
             return next((room for room in reversed(self._rooms.values()) if room.host in viewer.ids), None)
 
     def join(self, viewer: Viewer, code: Any, name: Any) -> Person:
@@ -302,11 +308,7 @@ class Rooms:
             log.warning("room %s cannot be read whole: %s", code, error)
         if room.host:
             self._rooms[code] = room
-        self._end_expired()
-
-    def _end_expired(self) -> None:
-        for room in [each for each in self._rooms.values() if each.ends <= time.time()]:
-            self._end(room)
+        self.end_expired()
 
     def _end(self, room: Room) -> None:
         self._files.remove(room.code)

@@ -54,7 +54,10 @@ def test_a_link_fills_the_form_and_its_locks_survive_a_preset(new_lab, browser):
     if SHOTS:
         page.screenshot(path=SHOTS / "links-1280-light.png")
     window.tab("Format")
-    assert [each.get_attribute("value") for each in page.locator("#format-template input").all()] == ["lesson", "alpaca"]
+    assert [each.get_attribute("value") for each in page.locator("#format-template input").all()] == [
+        "lesson",
+        "alpaca",
+    ]
     page.click("text=Leave the link")
     page.wait_for_url(f"{new_lab}/")
     page.wait_for_function("window.labFormIsRestored")

@@ -32,6 +32,14 @@ def template(name: str, prompt: str, usual: str, usual_name: str = "lesson") -> 
     return f"{text}." if name == usual_name else f"{text}; with {usual_name} it has {len(usual):,}."
 
 
+def chat_template(prompt: int, usual: int, usual_name: str = "lesson") -> str:
+    """The length of row 1's prompt in the tokenizer's own chat template, in tokens."""
+    return (
+        f"With the model's own chat template the prompt of row 1 has {counted(prompt, 'token')}; with {usual_name} it "
+        f"has {usual:,}."
+    )
+
+
 def loss(row: int, supervised: int, length: int, fault: str = "", broken: int = 0, broken_length: int = 0) -> str:
     """How many tokens of a row carry loss; with ``fault``, how many of the broken one do."""
     text = f"In row {row:,}, {supervised:,} of {counted(length, 'token')} carry loss"

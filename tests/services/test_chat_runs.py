@@ -8,7 +8,10 @@ from labs import PATIENCE, finished, smoke
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import ModelError
 from instruct_tune.generation.generate import generate
+from instruct_tune.inspection.token_view import NO_FAULT
 from instruct_tune.pretrained.locate import locate
+from instruct_tune.tokenization.prompt_template import template_from
+from instruct_tune.ui.path.notices import Notices
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
@@ -95,3 +98,21 @@ def test_a_resumed_run_goes_on_with_its_text(lab, with_template, pace):
     lab.training.resume(HOST, run_id)
     assert lab.training.wait(run_id, PATIENCE).status == "finished"
     assert lab.runs.details(HOST, run_id)["facts"]["chat_before"] == before
+
+
+PLAIN = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
+
+
+def test_the_panel_learn_counts_the_tokens_of_a_chat_prompt(lab, with_template):
+    config = chat(with_template(PLAIN))
+    notices = Notices(lab.datasets, lab.tokenizers, lab.runs, lab.evaluations)
+    assert notices.of_form("template", HOST, config, 1, NO_FAULT) is None, "no tokenizer is loaded for it"
+    lab.datasets.summary(HOST, config)
+    tokenizer = lab.tokenizers.get(config.model)
+    row = lab.datasets.training_row(HOST, config, 0)
+    asked = row.instruction if not row.input else f"{row.instruction}\n\n{row.input}"
+    prompts = (f"user: {asked}\nassistant: ", template_from("lesson").render(row.instruction, row.input))
+    chat_tokens, usual = (len(tokenizer(text, add_special_tokens=False).input_ids) for text in prompts)
+    assert notices.of_form("template", HOST, config, 1, NO_FAULT) == (
+        f"With the model's own chat template the prompt of row 1 has {chat_tokens} tokens; with lesson it has {usual}."
+    )

@@ -96,7 +96,7 @@ class Notices:
         template = template_from(config.template)
         recorded: FirstContent | None = recorded_rows(config)
         if template.chat:
-            return None
+            return self._chat_template(viewer, config)
         if self.datasets.is_loaded(config.data):
             row = self.datasets.training_row(viewer, config, 0)
         elif recorded:
@@ -105,6 +105,15 @@ class Notices:
             return None
         texts = [each.render(row.instruction, row.input) for each in (template, LESSON)]
         return sentences.template(template.name, *texts)
+
+    def _chat_template(self, viewer: Viewer, config: RunConfig) -> str | None:
+        """In tokens, since the tokenizer makes that prompt."""
+        if not (self.tokenizers.has(config.model) and self.datasets.is_loaded(config.data)):
+            return None
+        usual = dataclasses.replace(config, template=LESSON.name)
+        views = [self.datasets.token_view(viewer, each, 0) for each in (config, usual)]
+        prompt, other = (view.length - view.supervised for view in views)
+        return sentences.chat_template(prompt, other)
 
     def _loss(self, viewer: Viewer, config: RunConfig, row: int, fault: str) -> str | None:
         here = self.tokenizers.has(config.model) and self.datasets.is_loaded(config.data)

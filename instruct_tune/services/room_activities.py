@@ -38,7 +38,7 @@ class RoomActivities:
 
     def guess(self, viewer: Viewer, code: Any, experiment: Any) -> str:
         """A guess of a measured experiment, by its key. Returns the activity's id."""
-        if experiment not in {key for key, each in EXPERIMENTS.items() if each in shown(recorded())}:
+        if experiment not in [key for key, each in EXPERIMENTS.items() if each in shown(recorded())]:
             raise DataError("There is no such measured experiment: choose one of the list.")
         choices = [direction.value for direction in Direction]
         return self._rooms.prepare(viewer, code, GUESS, {"experiment": experiment}, choices)
@@ -108,7 +108,7 @@ class RoomActivities:
 
     def evaluate(self, viewer: Viewer, code: Any, run_id: Any) -> None:
         """Evaluate one of the room's runs as its settings say. Raises BusyError where that is under way."""
-        if run_id not in self._rooms.get(code).runs:
+        if run_id not in list(self._rooms.get(code).runs):
             raise NotFoundError.of(run_id)
         self._evaluations.start(viewer, run_id)
 

@@ -22,8 +22,8 @@ HOSTILE = (
 )  # fmt: skip
 ACTIONS = sorted(module._ACTIONS)
 NAMES = (
-    "title", "minutes", "token", "name", "person", "changes", "experiment", "run", "instruction", "cards", "seeds", "by",
-    "activity", "choice",
+    "title", "minutes", "token", "name", "person", "changes", "experiment", "run", "instruction", "cards", "seeds",
+    "by", "activity", "choice",
 )  # fmt: skip
 
 

@@ -69,8 +69,8 @@ def _limit(control: Any, name: str, lock: Lock, value: Any) -> dict[str, Any]:
     properties: dict[str, Any] = {"choices": _offered(control, choices)} if offered else {}
     if isinstance(control, gr.Dropdown):
         properties["allow_custom_value"] = False
-    told = "" if offered else f"here one of {', '.join(map(str, choices))}"
-    return {**_informed(control, told, properties), "choices": choices, "start": value}
+    limit_text = "" if offered else f"here one of {', '.join(map(str, choices))}"
+    return {**_informed(control, limit_text, properties), "choices": choices, "start": value}
 
 
 def _offered(control: Any, choices: list[Any]) -> list[tuple[Any, Any]]:
@@ -78,9 +78,9 @@ def _offered(control: Any, choices: list[Any]) -> list[tuple[Any, Any]]:
     return [(labels.get(choice, choice), choice) for choice in choices]
 
 
-def _informed(control: Any, told: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """``set`` and ``undo`` of these properties, and of the control's sentence with ``told`` after it."""
-    info = {"info": f"{control.info or ''} ({told})".strip()} if told else {}
+def _informed(control: Any, limit_text: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """``set`` and ``undo`` of these properties, and of the control's sentence with ``limit_text`` after it."""
+    info = {"info": f"{control.info or ''} ({limit_text})".strip()} if limit_text else {}
     changed = {**properties, **info}
     return {"set": changed, "undo": {each: getattr(control, each) for each in changed}}
 

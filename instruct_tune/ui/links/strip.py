@@ -149,8 +149,8 @@ def _rules(place: Place, limits: Limits | None) -> list[str]:
         if count is not None
     ]
     whose = "Other people's runs have" if place.hosts else "A run has"
-    told = [f"{whose} at most {' and '.join(most)}."] if most else []
-    return [*told, f"{counted(limits.locks)}."] if limits else told
+    sentences = [f"{whose} at most {' and '.join(most)}."] if most else []
+    return [*sentences, f"{counted(limits.locks)}."] if limits else sentences
 
 
 def _has_control(form: Form, name: str) -> bool:

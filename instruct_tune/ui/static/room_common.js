@@ -104,7 +104,7 @@ const errorOf = async answer => {
   }
 };
 
-const asked = async (path, options) => {
+const request = async (path, options) => {
   let answer;
   try {
     answer = await fetch(`room/api/${path}`, options);
@@ -118,10 +118,10 @@ const asked = async (path, options) => {
 export const post = async (action, values) => {
   const headers = {...HEADERS, 'content-type': 'application/json'},
     signal = AbortSignal.timeout(LONG_PATIENCE);
-  return (await asked(action, {method: 'POST', headers, body: JSON.stringify(values), signal})).json();
+  return (await request(action, {method: 'POST', headers, body: JSON.stringify(values), signal})).json();
 };
 
-export const get = path => asked(path, {headers: HEADERS, signal: AbortSignal.timeout(PATIENCE)});
+export const get = path => request(path, {headers: HEADERS, signal: AbortSignal.timeout(PATIENCE)});
 
 // A room as it is now: `state` of the last answer, `isAway` while the lab does not answer, `over` once it is no more.
 // `changed` is called after each change; `refresh` asks at once.

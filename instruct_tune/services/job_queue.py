@@ -175,12 +175,15 @@ class JobQueue:
 
     def others_at_work(self, by: str | None) -> OthersAtWork | None:
         """Somebody else's current job that ``by`` waits for; None where the queue is idle or works for them."""
-        jobs = self.jobs
-        if not jobs or jobs[0].by == by:
-            return None
-        own = next((place for place, job in enumerate(jobs) if job.by == by), None)
-        position = _position(jobs, own or len(jobs))
-        return OthersAtWork(kind=jobs[0].about[0], waiting=own is not None, **position)
+        with self._wake:
+            jobs = self._all_jobs()
+            if not jobs or jobs[0].by == by:
+                return None
+            waits = any(job.by == by for job in jobs)
+            # A job that they would submit now comes in its turn, not behind all others.
+            would_be = jobs if waits else self._all_jobs(Job("", lambda: None, by=by))
+        position = _position(would_be, next(place for place, job in enumerate(would_be) if job.by == by))
+        return OthersAtWork(kind=jobs[0].about[0], waiting=waits, **position)
 
     # The thread
 
@@ -201,13 +204,14 @@ class JobQueue:
         if self._thread:
             self._thread.join(timeout)
 
-    def _all_jobs(self) -> tuple[Job, ...]:
-        waiting = self._in_turn()
+    def _all_jobs(self, *submitted_now: Job) -> tuple[Job, ...]:
+        waiting = self._in_turn(*submitted_now)
         return (self._current, *waiting) if self._current else waiting
 
-    def _in_turn(self) -> tuple[Job, ...]:
+    def _in_turn(self, *submitted_now: Job) -> tuple[Job, ...]:
         """The waiting jobs in the order of their turns: next is who had theirs longest ago."""
-        waiting, ordered = [job for job in self._waiting if not job.cancelled()], []
+        waiting = [job for job in (*self._waiting, *submitted_now) if not job.cancelled()]
+        ordered = []
         turns, turn = dict(self._turns), self._turn
         while waiting:
             job = min(waiting, key=lambda job: turns.get(job.by, 0))

@@ -68,7 +68,8 @@ class Activity:
 
 
 class Room:
-    """One room. Only ``add`` changes it.
+    """One room. Only ``add`` changes it; it replaces dictionaries and lists and changes none in place, so that other
+    threads may walk through them meanwhile.
 
     Args:
         code: What people type to join.
@@ -147,7 +148,8 @@ class Room:
         self.ends = event["ends"]
 
     def _joined(self, event: Mapping[str, Any]) -> None:
-        self.people[event["viewer"]] = Person(f"s{len(self.people) + 1}", event["viewer"], event["name"])
+        person = Person(f"s{len(self.people) + 1}", event["viewer"], event["name"])
+        self.people = {**self.people, person.viewer: person}
 
     def _renamed(self, event: Mapping[str, Any]) -> None:
         self.people[event["viewer"]].name = event["name"]
@@ -156,42 +158,42 @@ class Room:
         person = self.people[event["viewer"]]
         person.removed = True
         for activity in self.activities.values():
-            activity.answers.pop(person.id, None)
+            activity.answers = {who: choice for who, choice in activity.answers.items() if who != person.id}
 
     def _ruled(self, event: Mapping[str, Any]) -> None:
         self.rules = as_rules(event["rules"])
 
     def _prepared(self, event: Mapping[str, Any]) -> None:
-        activity = event["activity"]
-        self.activities[activity["id"]] = Activity(
-            activity["id"], activity["kind"], activity["content"], tuple(activity["choices"])
-        )
-        self.order.append(activity["id"])
+        new = event["activity"]
+        activity = Activity(new["id"], new["kind"], new["content"], tuple(new["choices"]))
+        self.activities = {**self.activities, activity.id: activity}
+        self.order = [*self.order, activity.id]
 
     def _dropped(self, event: Mapping[str, Any]) -> None:
-        self.activities.pop(event["activity"])
-        self.order.remove(event["activity"])
+        self.order = [each for each in self.order if each != event["activity"]]
+        self.activities = {each: self.activities[each] for each in self.order}
 
     def _began(self, event: Mapping[str, Any]) -> None:
         self.activities[event["activity"]].begun = True
         self.current = event["activity"]
 
     def _chose(self, event: Mapping[str, Any]) -> None:
-        person = self.people[event["viewer"]]
-        self.activities[event["activity"]].answers[person.id] = event["choice"]
+        activity = self.activities[event["activity"]]
+        activity.answers = {**activity.answers, self.people[event["viewer"]].id: event["choice"]}
 
     def _revealed(self, event: Mapping[str, Any]) -> None:
         self.activities[event["activity"]].revealed = True
 
     def _dealt(self, event: Mapping[str, Any]) -> None:
-        person = self.people[event["viewer"]]
-        self.activities[event["activity"]].cards[person.id] = event["card"]
+        activity = self.activities[event["activity"]]
+        activity.cards = {**activity.cards, self.people[event["viewer"]].id: event["card"]}
 
     def _ran(self, event: Mapping[str, Any]) -> None:
-        runs = self.people[event["viewer"]].runs
-        if event["run"] not in runs:
-            runs.append(event["run"])
-        self.configs.setdefault(event["run"], event["config"])
+        person = self.people[event["viewer"]]
+        if event["run"] not in person.runs:
+            person.runs = [*person.runs, event["run"]]
+        if event["run"] not in self.configs:
+            self.configs = {**self.configs, event["run"]: event["config"]}
 
     def _handed(self, event: Mapping[str, Any]) -> None:
         self.people[event["viewer"]].handed_in = event["run"]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..config.viewer import HOST
 from ..lesson import timing
@@ -65,18 +66,18 @@ class RoomBoards:
 
     def __init__(self, runs: Runs, training: Training, evaluations: Evaluations):
         self._runs, self._training, self._evaluations = runs, training, evaluations
-        self._kept: dict[str, tuple[float, Board]] = {}
+        # A room that has ended is forgotten here too.
+        self._kept: WeakKeyDictionary[Room, tuple[float, Board]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def board(self, room: Room) -> Board:
         """The room's board, at most ``SECONDS_FRESH`` old. A private run is left out unless it is shared."""
         with self._lock:
-            kept = self._kept.get(room.code)
+            kept = self._kept.get(room)
             if kept and time.monotonic() - kept[0] < SECONDS_FRESH:
                 return kept[1]
             board = self._board(room)
-            self._kept = {code: each for code, each in self._kept.items() if code != room.code}
-            self._kept[room.code] = (time.monotonic(), board)
+            self._kept[room] = (time.monotonic(), board)
             return board
 
     def _board(self, room: Room) -> Board:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import pytest
 from labs import opened
@@ -130,6 +132,14 @@ def test_who_is_tuned_is_not_in_the_state_before_the_reveal(client, code):
     revealed = client.get("/room/api/state", params={"code": code}, headers=ANN).json()["room"]["activity"]
     assert revealed["right"] in "AB"
     assert revealed["texts"] == shown["texts"]
+
+
+def test_nothing_of_an_ended_room_is_left_in_memory(client, lab, code):
+    kept = weakref.ref(lab.rooms.get(code))
+    assert client.get("/room/api/state", params={"code": code}, headers=ANN).status_code == 200
+    client.post("/room/api/end", json={"code": code}, headers=TEACHER)
+    gc.collect()
+    assert kept() is None
 
 
 def test_pages_let_no_script_in(client):

@@ -210,6 +210,21 @@ def test_a_room_is_its_events():
         room.person("bob")
 
 
+def test_what_another_thread_walks_through_does_not_change():
+    room = Room("ABC234")
+    for each in EVENTS[:10]:
+        room.add(each)
+    activity = room.activities["a1"]
+    walked = [room.people, room.activities, room.order, room.configs, room.people["ann"].runs, activity.answers]
+    before = [list(each) for each in walked]
+    for each in (*EVENTS[10:], event("joined", viewer="cid", name="Cid"), event("dropped", activity="a2")):
+        room.add(each)
+    room.add(event("chose", viewer="cid", activity="a1", choice="A"))
+    room.add(event("ran", viewer="ann", run="r2", config="k2"))
+    room.add(event("removed", viewer="bob"))
+    assert [list(each) for each in walked] == before
+
+
 def test_whoever_joins_after_a_removal_gets_an_id_of_their_own():
     room = Room("ABC234")
     for each in (*EVENTS, event("removed", viewer="ann"), event("joined", viewer="cid", name="Cid")):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ...config.run_config import RunConfig
 from ...config.viewer import Viewer
@@ -28,7 +29,8 @@ class RoomState:
 
     def __init__(self, rooms: Rooms, activities: RoomActivities, boards: RoomBoards, own_start: bool):
         self._rooms, self._activities, self._boards, self._own_start = rooms, activities, boards, own_start
-        self._kept: dict[str, tuple[int, Board, dict[str, Any]]] = {}
+        # A room that has ended is forgotten here too.
+        self._kept: WeakKeyDictionary[Room, tuple[int, Board, dict[str, Any]]] = WeakKeyDictionary()
 
     def of(self, viewer: Viewer, code: Any) -> dict[str, Any]:
         """``room``: what everybody in it sees; ``you``: one's own, None for who has not joined and does not host it.
@@ -70,7 +72,7 @@ class RoomState:
 
     def _for_everybody(self, room: Room) -> dict[str, Any]:
         board = self._boards.board(room)
-        kept = self._kept.get(room.code)
+        kept = self._kept.get(room)
         if kept and kept[0] == room.version and kept[1] is board:
             return kept[2]
         rules, activity = room.rules, room.activity
@@ -88,7 +90,7 @@ class RoomState:
                 "runs": [_run(room, run) for run in board.runs],
             },
         }
-        self._kept[room.code] = (room.version, board, shown)
+        self._kept[room] = (room.version, board, shown)
         return shown
 
     def _activity(self, room: Room, activity: Activity, board: Board) -> dict[str, Any]:

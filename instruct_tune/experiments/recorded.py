@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,8 @@ class Results:
         return list(self.arms[arm]["curves"][experiment.measure])
 
     def minutes(self, experiment: Experiment) -> float:
-        """The mean minutes that one seed of all its arms took."""
-        arms = [self.arms[arm]["seconds"] for arm in experiment.arms]
-        return sum(sum(seconds) / len(seconds) for seconds in arms) / 60
+        """The median minutes of a seed, of all its arms: a seed may have waited for what else the machine did."""
+        return sum(statistics.median(self.arms[arm]["seconds"]) for arm in experiment.arms) / 60
 
     def _values(self, experiment: Experiment, arm: str) -> list[float]:
         return self.arms.get(arm, {}).get("measures", {}).get(experiment.measure, [])

@@ -48,7 +48,7 @@ class Activity:
         content: What it is about, which the kind decides.
         choices: What a person may choose; empty where nothing is chosen.
         answers: The choice of each person, by their id: the last one before ``revealed``.
-        cards: Which of the sweep's cards each person has, by their id.
+        deals: The sweep's cards as they were dealt: (a person's id, the card).
     """
 
     id: str
@@ -58,7 +58,12 @@ class Activity:
     begun: bool = False
     revealed: bool = False
     answers: dict[str, str] = field(default_factory=dict)
-    cards: dict[str, int] = field(default_factory=dict)
+    deals: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def cards(self) -> dict[str, int]:
+        """The card that each person has, by their id: the last one dealt to them."""
+        return dict(self.deals)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -186,7 +191,7 @@ class Room:
 
     def _dealt(self, event: Mapping[str, Any]) -> None:
         activity = self.activities[event["activity"]]
-        activity.cards = {**activity.cards, self.people[event["viewer"]].id: event["card"]}
+        activity.deals = (*activity.deals, (self.people[event["viewer"]].id, event["card"]))
 
     def _ran(self, event: Mapping[str, Any]) -> None:
         person = self.people[event["viewer"]]

@@ -99,12 +99,15 @@ class RoomActivities:
         own = {} if seed is None else {"train.seed": seed}
         return teachers_config(rules.over({**own, **card["settings"]}))
 
-    def start(self, viewer: Viewer, code: Any, activity_id: Any = None) -> str:
-        """Train what the sweep deals to ``viewer``, or what the room's runs begin with; returns the run's id."""
+    def start(self, viewer: Viewer, code: Any, activity_id: Any = None, another: bool = False) -> str:
+        """Train what the sweep deals to ``viewer``, or what the room's runs begin with; returns the run's id.
+
+        ``another``: deal them a new card.
+        """
         room = self._rooms.get(code)
         if activity_id is None:
             return self._training.start(viewer, teachers_config(room.rules))
-        return self._training.start(viewer, self.dealt_config(viewer, code, activity_id))
+        return self._training.start(viewer, self.dealt_config(viewer, code, activity_id, another))
 
     def evaluate(self, viewer: Viewer, code: Any, run_id: Any) -> None:
         """Evaluate one of the room's runs as its settings say. Raises BusyError where that is under way."""
@@ -112,18 +115,19 @@ class RoomActivities:
             raise NotFoundError.of(run_id)
         self._evaluations.start(viewer, run_id)
 
-    def dealt_config(self, viewer: Viewer, code: Any, activity_id: Any) -> RunConfig:
+    def dealt_config(self, viewer: Viewer, code: Any, activity_id: Any, another: bool = False) -> RunConfig:
         """The configuration that the sweep deals to ``viewer``.
 
         Those who have the same card train it with as many seeds as the sweep has, from 42 on, so that settings can be
         told from chance; then the first seed is dealt again.
         """
-        card = self._rooms.deal(viewer, code, activity_id)
+        card = self._rooms.deal(viewer, code, activity_id, another)
         room = self._rooms.get(code)
         person = self._rooms.person(viewer, room)
         activity = room.activities[activity_id]
-        alike = [each for each, other in activity.cards.items() if other == card]
-        place = alike.index(person.id) if person else 0
+        # Which deal of this card theirs is.
+        alike = [who for who, dealt in activity.deals if dealt == card]
+        place = len(alike) - 1 - alike[::-1].index(person.id) if person else 0
         seed = FIRST_SEED + place % activity.content["seeds"]
         return self.card_config(viewer, code, activity.content["cards"][card], seed)
 

@@ -269,16 +269,17 @@ class Rooms:
             if activity.answers.get(person.id) != choice:
                 self._store(room, "chose", viewer=person.viewer, activity=activity.id, choice=choice)
 
-    def deal(self, viewer: Viewer, code: Any, activity_id: Any) -> int:
-        """The card of a sweep that is one's own: of those dealt to the fewest people, the first one."""
+    def deal(self, viewer: Viewer, code: Any, activity_id: Any, another: bool = False) -> int:
+        """The card of a sweep that is one's own; ``another``: a new one, once that is trained. Each time it is the
+        first of those that were dealt least often."""
         with self._lock:
             room = self.get(code)
             person, activity = self._member(viewer, room), _activity(room, activity_id)
             cards = activity.content.get("cards", ())
             if not cards or not activity.begun:
                 raise DataError("No sweep is under way in this room.")
-            if person.id not in activity.cards:
-                dealt = list(activity.cards.values())
+            if another or person.id not in activity.cards:
+                dealt = [card for _, card in activity.deals]
                 card = min(range(len(cards)), key=dealt.count)
                 self._store(room, "dealt", viewer=person.viewer, activity=activity.id, card=card)
             return activity.cards[person.id]

@@ -152,10 +152,10 @@ def sweep(host, anna, bob, screen) -> None:
     host.get_by_role("button", name="Save the rules").click()
     host.wait_for_selector("text=Runs begin with smoke, 1 setting and 1 lock")
     host.get_by_text("Add a sweep").click()
-    host.get_by_label("Two to six settings").fill("no colon")
+    host.get_by_label("Two to six settings, one a line").fill("no colon")
     host.get_by_role("button", name="Add the sweep").click()
     host.wait_for_selector(".error:has-text('“no colon” is no line')")
-    host.get_by_label("Two to six settings").fill(CARDS)
+    host.get_by_label("Two to six settings, one a line").fill(CARDS)
     host.get_by_role("button", name="Add the sweep").click()
     begin(host, "Which learning rate?")
     for page, label in ((anna, "small"), (bob, "large")):
@@ -193,8 +193,7 @@ def hand_in(host, anna) -> None:
     with open(download.value.path(), newline="", encoding="utf-8-sig") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
     assert rows["Anna"]["steps"] == "4"
-    assert "not handed in" not in rows["Anna"]["run_name"]
-    assert "not handed in" in rows["Bob"]["run_name"]
+    assert (rows["Anna"]["handed_in"], rows["Bob"]["handed_in"]) == ("yes", "no")
 
 
 def test_names_are_text_and_typed_words_stay_on_a_phone_in_the_dark(arrive):

@@ -371,6 +371,20 @@ def test_a_sweep_that_cannot_be_trained_is_refused(lab, room, cards):
     assert lab.rooms.get(room).activities == {}
 
 
+def test_fewer_people_than_runs_take_further_cards(lab, room):
+    cards = [{"label": f"r {rank}", "settings": {"lora.r": rank}} for rank in (2, 4)]
+    sweep = lab.room_activities.sweep(TEACHER, room, "Ranks", cards)
+    lab.rooms.begin(TEACHER, room, sweep)
+    runs = [lab.room_activities.start(who, room, sweep) for who in (ANN, BOB)]
+    runs += [lab.room_activities.start(who, room, sweep, another=True) for who in (BOB, ANN)]
+    configs = [lab.store.get(run_id).config for run_id in runs]
+    assert [(config["lora"]["r"], config["train"]["seed"]) for config in configs] == [(2, 42), (4, 42), (2, 43), (4, 43)]
+    assert lab.room_activities.start(ANN, room, sweep) == runs[3], "without another it is the last one"
+    activity = lab.rooms.get(room).activities[sweep]
+    assert activity.deals == (("s1", 0), ("s2", 1), ("s2", 0), ("s1", 1))
+    assert activity.cards == {"s1": 1, "s2": 0}
+
+
 def test_what_is_handed_in_is_ones_own(lab, room):
     run_id = lab.training.start(ANN, smoke())
     lab.training.wait(run_id, PATIENCE)

@@ -7,8 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from ...config.run_config import RunConfig
 from ...config.validation import merge
-from ...lesson.locks import HIDDEN, RANGE, Lock
+from ...lesson.locks import HIDDEN, RANGE, Lock, settings_of
 from ..form import OWN_PROMPTS, Form, shown_value
 from .limits import Limits
 
@@ -17,6 +18,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "train.own_prompts": OWN_PROMPTS,
 }
 """Settings of several controls."""
+_LABELS = {"data.columns": "Columns", "train.own_prompts": "Your prompts"}
 
 
 def limited(form: Form, limits: Limits | None) -> dict[str, dict[str, Any]]:
@@ -45,6 +47,16 @@ def controls_of(form: Form, name: str) -> list[str]:
     if name == "data.columns":
         return [part for part in form.named if part.startswith("data.columns.")]
     return [part for part in _PARTS.get(name, (name,)) if part in form.named]
+
+
+def lockable(form: Form) -> dict[str, str]:
+    """The settings that have a control, by name: their labels, each once."""
+    labels: dict[str, str] = {}
+    for name in settings_of(RunConfig()):
+        if parts := controls_of(form, name):
+            label = _LABELS.get(name) or str(form[parts[0]].label)
+            labels[name] = f"{label} ({name})" if label in labels.values() else label
+    return labels
 
 
 def _fixed(lock: Lock) -> dict[str, Any]:

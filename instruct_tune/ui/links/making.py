@@ -12,7 +12,7 @@ from ...data.sources import is_on_hub
 from ...errors import DataError, SettingsError
 from ...export.machine_paths import is_path
 from ...lesson.links import Link, require_short, settings_over, write_link
-from ...lesson.locks import FIXED, HIDDEN, settings_of
+from ...lesson.locks import FIXED, HIDDEN
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...text.plain_text import shown_name
@@ -20,13 +20,11 @@ from ..browser_state import Memory
 from ..context import QUIET, user_errors, viewer
 from ..exhibit import copyable
 from ..form import Form
-from .controls import controls_of
+from .controls import lockable
 from .limits import limits_of_link
 from .strip import with_tab_and_step
 
 OWN_PROMPTS = "train.own_prompts"
-LABELS = {"data.columns": "Columns", OWN_PROMPTS: "Your prompts"}
-"""Of settings that several controls make up."""
 
 
 class LinkMaker:
@@ -108,16 +106,6 @@ def made_link(preset: str, config: RunConfig, locks: Mapping[str, str], path: An
     query = write_link(link)
     require_short(query)
     return query
-
-
-def lockable(form: Form) -> dict[str, str]:
-    """The settings that have a control, by name: their labels, each once."""
-    labels: dict[str, str] = {}
-    for name in settings_of(RunConfig()):
-        if parts := controls_of(form, name):
-            label = LABELS.get(name) or str(form[parts[0]].label)
-            labels[name] = f"{label} ({name})" if label in labels.values() else label
-    return labels
 
 
 def read_lines(text: str, labels: Mapping[str, str]) -> dict[str, str]:

@@ -19,12 +19,14 @@ from ...text.plain_text import shown
 from ..context import QUIET, error_text, viewer
 from ..form import Form
 from ..scripted_html import packed, scripted_html
-from .controls import controls_of, limited, link_values
+from .controls import controls_of, limited, link_values, lockable
 from .limits import Limits, LimitsInForce, Opened, Place, counted, limits_of_link
 
 TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs", "Experiments")
 COMPARES = "compare"
 """In lower case it opens Compare's own link."""
+MOST_NAMED = 4
+"""Locked settings that the strip names."""
 _APPLY = "(...values) => window.labLimits.apply(values)"
 FILLED = "() => { window.labLimits?.refresh(); }"
 """JavaScript to run after the form was filled: what it broke of the locks is mended."""
@@ -117,17 +119,35 @@ class LessonStrip:
             who = "you host it" if place.hosts else f"you are {place.name}"
             parts.append({"text": f"Room {place.title}, {who}."})
             parts.append({"text": "Back to the room", "href": room_address(place.code)})
-            parts += [{"text": text} for text in _rules(place, limits)]
+            parts += [{"text": text} for text in self._rules(place, limits)]
         elif place.offered:
             code, title = place.offered
             parts.append({"text": f"This link is for the room {title}."})
             parts.append({"text": "Join the room", "href": room_address(code)})
         elif limits:
-            parts.append({"text": f"A teacher's link: {counted(limits.locks)}."})
+            parts.append({"text": f"A teacher's link: {self._locked(limits)}."})
             parts += [{"text": text} for text in self._without_control(place, limits)]
         if parts and not place.rules and not place.offered:
             parts.append({"text": "Leave the link", "href": "leave"})
         return parts
+
+    def _rules(self, place: Place, limits: Limits | None) -> list[str]:
+        assert place.rules is not None
+        most = [
+            f"{count:,} {unit}"
+            for count, unit in ((place.rules.max_rows, "rows"), (place.rules.max_steps, "steps"))
+            if count is not None
+        ]
+        whose = "Other people's runs have" if place.hosts else "A run has"
+        sentences = [f"{whose} at most {' and '.join(most)}."] if most else []
+        return [*sentences, f"{self._locked(limits)}."] if limits else sentences
+
+    def _locked(self, limits: Limits) -> str:
+        """How many settings are locked, how, and which: the labels of the first few."""
+        labels = lockable(self._form)
+        names = [labels.get(name, name) for name in limits.locks]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        return f"{counted(limits.locks)} ({', '.join(names[:MOST_NAMED])}{more})"
 
     def _without_control(self, place: Place, limits: Limits) -> list[str]:
         """Settings of a link that no control holds, so that only a lock carries them."""
@@ -139,18 +159,6 @@ class LessonStrip:
 def room_address(code: str) -> str:
     """Where the room's page is, beside the lab's."""
     return f"room?code={quote(code, safe='')}"
-
-
-def _rules(place: Place, limits: Limits | None) -> list[str]:
-    assert place.rules is not None
-    most = [
-        f"{count:,} {unit}"
-        for count, unit in ((place.rules.max_rows, "rows"), (place.rules.max_steps, "steps"))
-        if count is not None
-    ]
-    whose = "Other people's runs have" if place.hosts else "A run has"
-    sentences = [f"{whose} at most {' and '.join(most)}."] if most else []
-    return [*sentences, f"{counted(limits.locks)}."] if limits else sentences
 
 
 def _has_control(form: Form, name: str) -> bool:

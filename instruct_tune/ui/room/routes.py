@@ -241,7 +241,8 @@ def _choose(lab: Lab, viewer: Viewer, values: Values) -> Any:
 
 
 def _start(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    return {"run": lab.room_activities.start(viewer, values.get("code"), values.get("activity"))}
+    another = values.get("another") is True
+    return {"run": lab.room_activities.start(viewer, values.get("code"), values.get("activity"), another)}
 
 
 def _evaluate(lab: Lab, viewer: Viewer, values: Values) -> Any:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ...config.run_config import RunConfig
 from ...config.viewer import Viewer
+from ...experiments.arms import ARMS
 from ...experiments.questions import EXPERIMENTS, MEASURES
 from ...experiments.recorded import recorded
 from ...experiments.sentences import VERBS, because, effect_sentence, in_sentence
@@ -57,17 +58,17 @@ class RoomState:
         """The host's list of what was handed in, a row a person, with a row of titles first."""
         room = self._rooms.hosted(viewer, code)
         runs = {run.run_id: run for run in self._boards.board(room).runs}
-        rows = [["name", "run", "run_name", "status", "steps", "held_out_loss", "bleu", "settings"]]
+        rows = [["name", "handed_in", "run", "run_name", "status", "steps", "held_out_loss", "bleu", "settings"]]
         for person in room.present:
             run = runs.get(person.handed_in or (person.runs[-1] if person.runs else ""))
-            handed = "" if person.handed_in else " (not handed in)"
+            handed = "yes" if person.handed_in else "no"
             if run is None:
-                rows.append([person.name, *[""] * 7])
+                rows.append([person.name, handed, *[""] * 7])
                 continue
             loss, bleu = (run.curve[-1][1] if run.curve else None), run.bleu
             numbers = ["" if loss is None else f"{loss:.4f}", "" if bleu is None else f"{bleu:.2f}"]
             settings = "; ".join(f"{name}={value}" for name, value in _changes(room, run.config).items())
-            rows.append([person.name, run.run_id, run.name + handed, run.status, str(run.step), *numbers, settings])
+            rows.append([person.name, handed, run.run_id, run.name, run.status, str(run.step), *numbers, settings])
         return rows
 
     def _for_everybody(self, room: Room) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class RoomState:
             "cards": [
                 {
                     "label": card["label"],
-                    "people": [person for person, dealt in activity.cards.items() if dealt == number],
+                    "people": list(dict.fromkeys(person for person, dealt in activity.deals if dealt == number)),
                     "runs": [run_id for run_id, key in runs.items() if key == keys[number]],
                 }
                 for number, card in enumerate(cards)
@@ -148,7 +149,7 @@ def _guess(activity: Activity) -> dict[str, Any]:
         "title": experiment.title,
         "question": experiment.question,
         "changed": experiment.changed,
-        "ask": f"Your guess: {in_sentence(measure)} …",
+        "ask": f"Your guess: against {ARMS[experiment.against].label}, {in_sentence(measure)} …",
         "choices": [{"value": direction.value, "label": label} for direction, label in VERBS.items()],
     }
     if activity.revealed:

@@ -112,15 +112,21 @@ const header = () => {
         'p',
         {key: 'room', class: 'corner'},
         people && h('span', null, count(people.length, 'person', 'people')),
+        h('span', {class: 'address'}, shortAddress()),
         h('b', {class: 'corner-code'}, spaced(code)),
         qr(code),
       ),
   );
 };
 
+// What somebody who comes late types.
+const shortAddress = () =>
+  link('room', code)
+    .replace(/^https?:\/\//, '')
+    .replace(/\?.*/, '');
+
 const invitation = () => {
-  const {people} = room.state.room,
-    address = link('room', code);
+  const {people} = room.state.room;
   return h(
     'section',
     {key: 'invitation', class: 'invitation'},
@@ -128,7 +134,7 @@ const invitation = () => {
     h(
       'div',
       null,
-      h('p', {class: 'address'}, address.replace(/^https?:\/\//, '').replace(/\?.*/, '')),
+      h('p', {class: 'address'}, shortAddress()),
       h('p', {class: 'big-code', 'aria-label': `Code ${code.split('').join(' ')}`}, spaced(code)),
       people
         ? h(

@@ -235,6 +235,7 @@ const myCard = activity => {
   const run =
     card && shown.board.runs.findLast(each => you.runs.includes(each.run_id) && card.runs.includes(each.run_id));
   const start = () => act('card', 'start', {code: room.code, activity: activity.id});
+  const another = () => act('card', 'start', {code: room.code, activity: activity.id, another: true});
   return h(
     'div',
     {key: 'my-card', class: 'my-card'},
@@ -244,7 +245,14 @@ const myCard = activity => {
       h('p', {class: 'quiet'}, card ? 'Your card' : 'Take a card: each person trains one setting.'),
       card && h('p', {class: 'card-label'}, card.label),
     ),
-    run ? h('div', {class: 'card-state'}, runParts(run, 'card')) : startButton('Start', 'primary', start, 'card'),
+    run
+      ? h(
+          'div',
+          {class: 'card-state'},
+          runParts(run, 'card'),
+          run.status === 'finished' && startButton('Take another card', 'small', another, 'card'),
+        )
+      : startButton('Start', 'primary', start, 'card'),
   );
 };
 const startButton = (label, kind, start, key) =>
@@ -272,7 +280,10 @@ const mine = () => {
       'div',
       {key: 'lab', class: 'buttons'},
       h('a', {class: 'button', href: `./?${shown.lab}`}, 'Open the lab with this room’s settings'),
-      you.id && you.can_start && startButton('Start a run with them', '', start, 'own'),
+      you.id &&
+        you.can_start &&
+        shown.activity?.kind !== 'sweep' &&
+        startButton('Start a run with the room’s settings', '', start, 'own'),
     ),
   );
 };
@@ -294,7 +305,7 @@ const runItem = run => {
     ),
     run.status
       ? runParts(run, 'mine')
-      : h('p', {class: 'quiet'}, 'Its state comes in a moment; a private run is not shown here.'),
+      : h('p', {class: 'quiet'}, 'Its state comes in a moment. A run on your own file is not shown here.'),
     h(
       'div',
       {class: 'buttons'},
@@ -342,7 +353,7 @@ const runParts = (run, where) => {
         },
         'Evaluate',
       ),
-    note(key, ''),
+    note(key, 'Asking for a place …'),
   ];
 };
 

@@ -26,7 +26,10 @@ const OUTSIDE_BRACKETS = /,(?![^[{]*[\]}])/;
 
 export const readCards = text =>
   lines(text).map(line => {
-    const [label, settings] = pair(line, ':', 'line “label: setting = value, setting = value”');
+    // A label may be left out: then it is the settings.
+    const [label, settings] = /^[^:]*=/.test(line)
+      ? [line, line]
+      : pair(line, ':', 'line “setting = value” or “label: setting = value, setting = value”');
     const pairs = settings.split(OUTSIDE_BRACKETS).filter(each => each.trim());
     return {label, settings: Object.fromEntries(pairs.map(each => readSetting(each.trim())))};
   });
@@ -61,11 +64,9 @@ const lockLines = locks =>
 
 // The plan
 
-const EXAMPLE = [
-  '2e-4: train.learning_rate = 0.0002',
-  '2e-3: train.learning_rate = 0.002',
-  '2e-2: train.learning_rate = 0.02',
-].join('\n');
+const EXAMPLE = ['1e-4', '5e-4', '2e-3', '5e-3', '1e-2', '2e-2']
+  .map(rate => `${rate}: train.learning_rate = ${rate}`)
+  .join('\n');
 
 export const additions = context => {
   const {room, ui, desk, loadOptions} = context,
@@ -163,13 +164,13 @@ const sweepForm = (code, desk) => {
       'Two to six settings, one a line',
       h('textarea', {
         name: 'cards',
-        rows: '4',
+        rows: '6',
         required: true,
         class: 'mono',
         spellcheck: 'false',
         $defaultValue: EXAMPLE,
       }),
-      'label: setting = value, setting = value',
+      'setting = value, or label: setting = value, setting = value. Each is trained with two seeds.',
     ),
     h('button', {type: 'submit'}, 'Add the sweep'),
     desk.note('sweep'),

@@ -277,7 +277,7 @@ const byTime = (board, people) => {
       h(
         'p',
         {key: 'how', class: 'quiet'},
-        `Until the held-out loss is at most ${board.target.toFixed(3)}. It is measured at a few steps, so a time is that of the first such step.`,
+        `Until the held-out loss is at most ${board.target.toFixed(3)}. It is measured at a few steps, so a time is that of the first such step; times differ with what else the machine did, so small differences say nothing.`,
       ),
     timed.length
       ? h('ol', {key: 'timed', class: 'board timed'}, timed.map(row))

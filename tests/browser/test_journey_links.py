@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 from browser import SHOTS, Window
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +91,10 @@ def test_a_rooms_locks_reach_an_open_page_and_end_with_it(new_lab, browser):
         act(new_lab, TEACHER, "rule", code=code, changes={"settings": {"lora.r": 5}, "locks": {"lora.r": "fixed"}})
         page.wait_for_selector(f"{RANK}:disabled")
         page.wait_for_function(f"document.querySelector('{RANK}').value === '5'")
+        # A script of the same person is refused, too.
+        script = Client(new_lab, verbose=False, headers={"x-lab-visitor": STUDENT})
+        with pytest.raises(AppError, match=r"lora\.r is fixed at 5"):
+            script.predict({"lora": {"r": 8}}, "", api_name="/start_run")
     finally:
         act(new_lab, TEACHER, "end", code=code)
     page.wait_for_selector(f"{RANK}:enabled")

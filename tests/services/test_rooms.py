@@ -378,7 +378,8 @@ def test_fewer_people_than_runs_take_further_cards(lab, room):
     runs = [lab.room_activities.start(who, room, sweep) for who in (ANN, BOB)]
     runs += [lab.room_activities.start(who, room, sweep, another=True) for who in (BOB, ANN)]
     configs = [lab.store.get(run_id).config for run_id in runs]
-    assert [(config["lora"]["r"], config["train"]["seed"]) for config in configs] == [(2, 42), (4, 42), (2, 43), (4, 43)]
+    ranks_and_seeds = [(config["lora"]["r"], config["train"]["seed"]) for config in configs]
+    assert ranks_and_seeds == [(2, 42), (4, 42), (2, 43), (4, 43)]
     assert lab.room_activities.start(ANN, room, sweep) == runs[3], "without another it is the last one"
     activity = lab.rooms.get(room).activities[sweep]
     assert activity.deals == (("s1", 0), ("s2", 1), ("s2", 0), ("s1", 1))

@@ -27,7 +27,7 @@ from .measure import Spread
 from .served import chromium, free_port, serving
 from .viewers import tokens_per_second
 
-EVERY_SECONDS = 2.0
+EVERY_SECONDS = 3.0
 """How often a room's page asks for its state."""
 JOIN_WANTED, SLOWER_WANTED = 2.0, 5.0
 """Seconds at the 95th percentile; percent."""

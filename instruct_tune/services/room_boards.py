@@ -18,7 +18,7 @@ from .runs import Runs
 from .training import Training
 
 SECONDS_FRESH = 3.0
-"""For how long a board is shown again before it is made anew: thirty people ask for it every other second."""
+"""For how long a board is shown again before it is made anew: thirty people ask for it every three seconds."""
 
 
 @dataclass(frozen=True)

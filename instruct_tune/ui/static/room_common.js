@@ -169,7 +169,7 @@ export const follow = (code, changed) => {
   return room;
 };
 
-const wait = failures => (failures ? Math.min(10_000, 2000 * 2 ** (failures - 1)) : 2000);
+const wait = failures => (failures ? Math.min(10_000, 3000 * 2 ** (failures - 1)) : 3000);
 
 // What was pressed: `act` sends it once, and `note` shows beside it what went wrong.
 export const actions = (redraw, refresh) => {

@@ -239,7 +239,7 @@ def measure(arguments: argparse.Namespace) -> list[tuple[str, str, str, bool]]:
         slower = slowing(host, clients, code, arguments.pairs, arguments.window)
         lines.append(
             (
-                f"slow-down of a training by {arguments.people - 1} others, median (95% interval)",
+                f"slow-down of a training by the polls of {plain} clients, median (95% interval)",
                 f"{slower.median:.1f}% ({slower.low:.1f} to {slower.high:.1f})",
                 f"{SLOWER_WANTED:g}%",
                 slower.median < SLOWER_WANTED,

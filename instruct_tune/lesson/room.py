@@ -108,7 +108,7 @@ class Room:
     # Reading
 
     def person(self, viewer: str) -> Person:
-        """Who is in the room under that viewer. Raises DataError where nobody is, or the host has removed them."""
+        """The person whom that viewer is in the room. Raises DataError where they did not join, or were removed."""
         person = self.people.get(viewer)
         if person is None:
             raise DataError("You are not in this room: join it with its code.")

@@ -119,7 +119,7 @@ class RoomActivities:
         """The configuration that the sweep deals to ``viewer``.
 
         Those who have the same card train it with as many seeds as the sweep has, from 42 on, so that settings can be
-        told from chance; then the first seed is dealt again.
+        distinguished from chance; then the first seed is dealt again.
         """
         card = self._rooms.deal(viewer, code, activity_id, another)
         room = self._rooms.get(code)

@@ -26,7 +26,7 @@ class BoardRun:
     """A run of the room: who shares it, how far it is, what was measured.
 
     ``people``: ids in the room. ``curve``: its held-out loss, (step, nats a token). ``bleu``, ``ci`` and ``group``: of
-    its last evaluation on the board's rows; runs of one group cannot be told apart from its first, 1 is the best.
+    its last evaluation on the board's rows; runs of one group cannot be distinguished from its first, 1 is best.
     ``seconds``: in training until the held-out loss was at most the board's target. ``evaluation``: where its
     evaluation is (``Evaluations.progress``) while it waits or is under way, or what it ended by (``error``).
     """

@@ -6,6 +6,7 @@ import threading
 import urllib.request
 
 import gradio as gr
+import gradio.queueing
 import pytest
 
 from instruct_tune.ui.layout.blocks import PageBlocks
@@ -44,6 +45,24 @@ def test_it_answers_as_gradio_does(given):
 def test_a_wrong_number_of_outputs_is_an_error():
     with pytest.raises(ValueError, match="enough output values"):
         answers(PageBlocks, lambda: [gr.skip()])
+
+
+def test_an_idle_queue_is_hardly_looked_at(monkeypatch):
+    with PageBlocks() as page:
+        gr.Button().click(lambda: None)
+    queue = page.queue()._queue
+    looks, sleep = [], asyncio.sleep
+    monkeypatch.setattr(gradio.queueing.asyncio, "sleep", lambda seconds: looks.append(seconds) or sleep(seconds))
+
+    async def idle(seconds: float) -> None:
+        tasks = [asyncio.create_task(work()) for work in (queue.start_processing, queue.start_progress_updates)]
+        await sleep(seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(idle(0.5))
+    assert 2 <= len(looks) <= 20
 
 
 def test_progress_that_is_not_shown_goes_to_one_component():

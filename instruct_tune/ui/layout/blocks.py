@@ -19,6 +19,9 @@ from ..account import token_of
 SKIP = gr.skip()
 # A server too busy to answer in this time is closed as gradio closes it.
 SECONDS_TO_END_STREAMS = 5
+# gradio looks for queued events a thousand times a second, and a hundred times for progress, which takes a tenth of a
+# core from an idle lab. These are its own intervals for Windows.
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_PROGRESS = 0.05, 0.1
 
 
 class PageBlocks(gr.Blocks):
@@ -41,9 +44,11 @@ class PageBlocks(gr.Blocks):
             super().__exit__(*args)
 
     def queue(self, *args: Any, **kwargs: Any) -> PageBlocks:
-        """gradio's, without a server."""
+        """gradio's, without a server, and looked at less often."""
         with _no_server():
             super().queue(*args, **kwargs)
+        self._queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
+        self._queue.progress_update_sleep_when_free = SECONDS_BETWEEN_PROGRESS
         return self
 
     async def run_extra_startup_events(self) -> None:

@@ -178,6 +178,12 @@ class Room:
         self.order = [each for each in self.order if each != event["activity"]]
         self.activities = {each: self.activities[each] for each in self.order}
 
+    def _moved(self, event: Mapping[str, Any]) -> None:
+        at = self.order.index(event["activity"])
+        order = [*self.order[:at], *self.order[at + 1 :]]
+        order.insert(max(0, at - 1), event["activity"])
+        self.order = order
+
     def _began(self, event: Mapping[str, Any]) -> None:
         self.activities[event["activity"]].begun = True
         self.current = event["activity"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,8 +28,9 @@ class BoardRun:
 
     ``people``: ids in the room. ``curve``: its held-out loss, (step, nats a token). ``bleu``, ``ci`` and ``group``: of
     its last evaluation on the board's rows; runs of one group cannot be distinguished from its first, 1 is best.
-    ``seconds``: in training until the held-out loss was at most the board's target. ``evaluation``: where its
-    evaluation is (``Evaluations.progress``) while it waits or is under way, or what it ended by (``error``).
+    ``reached``: when its held-out loss was at most the board's target, with the group of ``time_group`` likewise.
+    ``evaluation``: where its evaluation is (``Evaluations.progress``) while it waits or is under way, or what it ended
+    by (``error``).
     """
 
     run_id: str
@@ -46,7 +48,8 @@ class BoardRun:
     bleu: float | None = None
     ci: tuple[float, float] | None = None
     group: int | None = None
-    seconds: float | None = None
+    reached: timing.Reached | None = None
+    time_group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,23 +64,28 @@ class Board:
     others: int = 0
 
 
+_ENDED: Mapping[str, Any] = {"place": None, "starts_in_seconds": None, "eta_seconds": None}
+
+
 class RoomBoards:
     """Makes the boards, and keeps each for a moment."""
 
     def __init__(self, runs: Runs, training: Training, evaluations: Evaluations):
         self._runs, self._training, self._evaluations = runs, training, evaluations
         # A room that has ended is forgotten here too.
-        self._kept: WeakKeyDictionary[Room, tuple[float, Board]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Room, tuple[float, int, Board]] = WeakKeyDictionary()
+        self._times: WeakKeyDictionary[Room, dict[tuple[str, int, int], timing.Reached]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def board(self, room: Room) -> Board:
-        """The room's board, at most ``SECONDS_FRESH`` old. A private run is left out unless it is shared."""
+        """The room's board, at most ``SECONDS_FRESH`` old, with every run that was started. A private run is left out
+        unless it is shared."""
         with self._lock:
-            kept = self._kept.get(room)
-            if kept and time.monotonic() - kept[0] < SECONDS_FRESH:
-                return kept[1]
+            kept, entries = self._kept.get(room), sum(len(person.runs) for person in room.people.values())
+            if kept and time.monotonic() - kept[0] < SECONDS_FRESH and kept[1] == entries:
+                return kept[2]
             board = self._board(room)
-            self._kept[room] = (time.monotonic(), board)
+            self._kept[room] = (time.monotonic(), entries, board)
             return board
 
     def _board(self, room: Room) -> Board:
@@ -85,16 +93,21 @@ class RoomBoards:
             people = room.runs
             visible = [run_id for run_id in people if self._runs.is_visible(HOST, run_id)]
             runs = [run for run in (self._runs.get(HOST, run_id) for run_id in visible) if run.owner is None]
-            metrics = {run.id: self._runs.metrics(HOST, run.id) for run in runs}
-            curves = {run_id: timing.curve(points) for run_id, points in metrics.items()}
+            curves = {run.id: timing.curve(self._runs.metrics(HOST, run.id, kind="probe")) for run in runs}
             ended = [curves[run.id] for run in runs if run.status == "finished"]
             target = room.rules.target if room.rules.target is not None else timing.reached_by_all(ended)
             table, groups, others = self._scores([run.id for run in runs])
         scores = {row["run_id"]: row for row in table["runs"]} if table else {}
-        rows = []
-        for run in runs:
-            seconds = None if target is None else timing.seconds_to(metrics[run.id], target)
-            rows.append(self._row(run, people[run.id], curves[run.id], scores.get(run.id), groups, seconds))
+        times = {} if target is None else self._reached(room, curves, target)
+        by_time = timing.tied(times)
+        rows = [
+            dataclasses.replace(
+                self._row(run, people[run.id], curves[run.id], scores.get(run.id), groups.get(run.id)),
+                reached=times.get(run.id),
+                time_group=by_time.get(run.id),
+            )
+            for run in runs
+        ]
         return Board(
             tuple(rows),
             target,
@@ -103,16 +116,27 @@ class RoomBoards:
             others,
         )
 
+    def _reached(self, room: Room, curves: Mapping[str, timing.Curve], target: float) -> dict[str, timing.Reached]:
+        """When each run reached the target, of those that did. A run's steps are read once: they may be thousands."""
+        kept = self._times.setdefault(room, {})
+        reached = {}
+        for run_id, points in curves.items():
+            if steps := timing.steps_to(points, target):
+                key = (run_id, *steps)
+                if key not in kept:
+                    kept[key] = timing.reached(self._runs.metrics(HOST, run_id, kind="train"), *steps)
+                reached[run_id] = kept[key]
+        return reached
+
     def _row(
         self,
         run: Run,
         people: Sequence[str],
         curve: Sequence[tuple[int, float]],
         score: Mapping[str, Any] | None,
-        groups: Mapping[str, int],
-        seconds: float | None,
+        group: int | None,
     ) -> BoardRun:
-        status = self._training.status(HOST, run.id)
+        status = self._training.status(HOST, run.id) if run.live else _ENDED
         return BoardRun(
             run.id,
             run.name,
@@ -122,14 +146,13 @@ class RoomBoards:
             run.total_steps,
             status["place"],
             status["starts_in_seconds"],
-            status["eta_seconds"] if run.live else None,
+            status["eta_seconds"],
             tuple(curve),
             run.config,
             self._evaluations.progress(HOST, run.id),
             score["bleu"] if score else None,
             tuple(score["ci"]) if score else None,
-            groups.get(run.id),
-            seconds,
+            group,
         )
 
     def _scores(self, run_ids: Sequence[str]) -> tuple[Mapping[str, Any] | None, dict[str, int], int]:

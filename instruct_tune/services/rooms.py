@@ -238,6 +238,13 @@ class Rooms:
                 raise DataError("It has begun already: only what is still to come can be dropped.")
             self._store(room, "dropped", activity=activity_id)
 
+    def move_up(self, viewer: Viewer, code: Any, activity_id: Any) -> None:
+        """Put an activity before the one that it stands behind in the plan."""
+        with self._lock:
+            room = self.hosted(viewer, code)
+            if _activity(room, activity_id).id != room.order[0]:
+                self._store(room, "moved", activity=activity_id)
+
     def begin(self, viewer: Viewer, code: Any, activity_id: Any = None) -> None:
         """Show an activity to the room; the next prepared one where none is named."""
         with self._lock:

@@ -119,12 +119,12 @@ class Runs:
             "private": run.owner is not None,
         }
 
-    def metrics(self, viewer: Viewer, run_id: str, after: int = 0) -> list[dict[str, Any]]:
-        """Metrics with a ``seq`` greater than ``after``."""
+    def metrics(self, viewer: Viewer, run_id: str, after: int = 0, kind: str | None = None) -> list[dict[str, Any]]:
+        """Metrics with a ``seq`` greater than ``after``, of one kind or of all."""
         self.get(viewer, run_id)
         if not isinstance(after, int) or not -(2**63) <= after < 2**63:
             raise DataError("after must be a whole number: the last seq that was seen.")
-        return self._store.metrics(run_id, after)
+        return self._store.metrics(run_id, after, kind)
 
     def last_metric(self, viewer: Viewer, run_id: str, kind: str) -> dict[str, Any] | None:
         """The run's last metric of a kind."""

@@ -14,13 +14,14 @@ pytestmark = pytest.mark.slow
 HOSTILE = "<img src=x onerror=alert(1)>"
 SMOKE = "http://lab/?preset=smoke&set.train.warmup_steps=0&lock.lora.r=4|8|16"
 CARDS = "small: train.learning_rate = 0.001, lora.r = 8\nlarge: train.learning_rate = 0.02"
+TOKEN = "the host's token"
 HIDE = "document.dispatchEvent(new Event('visibilitychange'))"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a lab of its own: while a room is open, only its host is the lab's host."""
-    with serving(tmp_path_factory.mktemp("room") / "data") as address:
+    """The address of a lab of its own, whose rooms are opened with the host's token."""
+    with serving(tmp_path_factory.mktemp("room") / "data", LAB_ADMIN_TOKEN=TOKEN) as address:
         yield address
 
 
@@ -53,6 +54,10 @@ def opened(arrive, title: str):
     """A host's page, and the code of the room that they opened."""
     host = arrive("room")
     host.get_by_label("Title").fill(title)
+    host.get_by_label("The host’s token").fill(TOKEN[:-1])
+    host.get_by_role("button", name="Open a room").click()
+    host.wait_for_selector(".error:has-text('enter the token of LAB_ADMIN_TOKEN')")
+    host.get_by_label("The host’s token").fill(TOKEN)
     host.get_by_role("button", name="Open a room").click()
     host.wait_for_selector("#plan-title")
     # The page adds a plan to begin with.
@@ -102,6 +107,8 @@ def test_a_host_and_two_students_go_from_the_code_to_the_hand_in(arrive):
     compare_blindly(host, anna, bob, screen)
     sweep(host, anna, bob, screen)
     board(host, anna, screen)
+    board_by_seconds(host, anna, bob, screen)
+    ask_blindly(host, anna, bob)
     hand_in(host, anna)
     ended(host, anna, bob, screen)
 
@@ -183,6 +190,43 @@ def board(host, anna, screen) -> None:
     other.keyboard.press("n")
     other.wait_for_selector("text=Only the browser of the room’s host steers.")
     other.close()
+
+
+def board_by_seconds(host, anna, bob, screen) -> None:
+    host.get_by_text("Add a board").click()
+    host.get_by_role("button", name="By seconds").click()
+    host.wait_for_selector(".activity:last-child:has-text('by time')")
+    host.get_by_role("button", name="Move up Board: by time").click()
+    host.wait_for_selector(".activity:nth-last-child(2):has-text('by time')")
+    begin(host, "by time")
+    rows = bob.locator(".board .run")
+    rows.nth(1).wait_for()
+    # Both reach what both reach; each says between which two measurements.
+    assert all(" s" in rows.nth(at).locator(".score").inner_text() for at in range(2))
+    assert "Learning rate 0.02" in rows.filter(has_text="Bob").inner_text()
+    screen.wait_for_selector(".board .group")
+    shot(screen, "present-seconds-1280-light")
+    shot(anna, "room-seconds-390-light")
+
+
+def ask_blindly(host, anna, bob) -> None:
+    """A blind comparison of the room's own run with a question that the host types."""
+    bob.get_by_role("button", name="Evaluate").click()
+    bob.wait_for_selector(".mine:has-text('BLEU')")
+    host.get_by_text("Add a blind A/B").click()
+    run = host.locator("select[name=run] option").filter(has_not_text=re.compile("good|forgets|overfits", re.I)).first
+    host.get_by_role("combobox", name="Run", exact=True).select_option(run.get_attribute("value"))
+    host.get_by_label("Question").fill("Add two <b>numbers</b>.")
+    host.get_by_role("button", name="Add the blind A/B").click()
+    begin(host, "Add two <b>numbers</b>.")
+    anna.get_by_role("button", name="A is tuned").click()
+    bob.get_by_role("button", name="A is tuned").click()
+    host.wait_for_selector("text=2 of 2 people answered")
+    assert "<b>numbers</b>" in anna.locator(".now").inner_text()
+    host.get_by_role("button", name="Reveal", exact=True).click()
+    bob.wait_for_selector(".side.tuned .mark")
+    assert re.search("[02] of 2 named the tuned answer", bob.locator(".effect").inner_text())
+    shot(anna, "room-asked-390-light")
 
 
 def hand_in(host, anna) -> None:

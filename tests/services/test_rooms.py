@@ -81,6 +81,7 @@ def test_only_the_host_changes_a_room(lab, room):
         lambda who: lab.rooms.begin(who, room, activity),
         lambda who: lab.rooms.reveal(who, room, activity),
         lambda who: lab.rooms.drop(who, room, activity),
+        lambda who: lab.rooms.move_up(who, room, activity),
         lambda who: lab.rooms.extend(who, room, 10),
         lambda who: lab.rooms.end(who, room),
         lambda who: lab.room_activities.guess(who, room, "rank"),
@@ -91,6 +92,22 @@ def test_only_the_host_changes_a_room(lab, room):
             with pytest.raises(NotYoursError):
                 denied(who)
     assert lab.rooms.get(room).version == 6, "nothing was stored"
+
+
+def test_the_plan_is_put_in_another_order(lab, room):
+    first, second, third = (lab.room_activities.board(TEACHER, room, "score") for _ in range(3))
+    for moved, order in (
+        (third, [first, third, second]),
+        (third, [third, first, second]),
+        (third, [third, first, second]),
+        (second, [third, second, first]),
+    ):
+        lab.rooms.move_up(TEACHER, room, moved)
+        assert lab.rooms.get(room).order == order
+    lab.rooms.begin(TEACHER, room)
+    assert lab.rooms.get(room).current == third
+    with pytest.raises(NotFoundError):
+        lab.rooms.move_up(TEACHER, room, "nothing")
 
 
 def test_names_are_unlike_and_the_host_may_change_and_remove_them(lab, room):
@@ -349,7 +366,8 @@ def test_a_sweep_deals_every_card_and_seeds_to_who_shares_one(lab, room):
     shared = (("s1", "s5"), ("s2",), ("s3",), ("s4",))
     assert {run.run_id: run.people for run in board.runs} == dict(zip(runs, shared, strict=True))
     assert all(run.curve[-1][1] <= board.target for run in board.runs)
-    assert all(run.seconds > 0 for run in board.runs)
+    assert all(run.reached.by > run.reached.over >= 0 for run in board.runs)
+    assert {run.time_group for run in board.runs} >= {1}
 
 
 @pytest.mark.parametrize(

@@ -154,20 +154,44 @@ def test_no_votes_show_nothing():
 
 
 def run(losses, seconds=2.0):
-    """Metrics of a run whose held-out loss is measured at every second step."""
-    steps = [{"kind": "train", "step": step, "seconds": seconds} for step in range(1, 2 * len(losses))]
-    return steps + [{"kind": "probe", "step": 2 * at, "probe_loss": loss} for at, loss in enumerate(losses)]
+    """The steps of a run, and its curve: the held-out loss is measured at every second step."""
+    steps = [{"step": step, "seconds": seconds} for step in range(1, 2 * len(losses))]
+    return steps, timing.curve([{"step": 2 * at, "probe_loss": loss} for at, loss in enumerate(losses)])
+
+
+def reached(run, target):
+    steps, points = run
+    found = timing.steps_to(points, target)
+    return found and timing.reached(steps, *found)
 
 
 def test_a_run_is_timed_to_the_loss_that_all_reach():
     fast, slow = run([3.0, 2.0, 1.5]), run([3.0, 2.8, 1.9])
-    target = timing.reached_by_all([timing.curve(fast), timing.curve(slow)])
+    target = timing.reached_by_all([fast[1], slow[1]])
     assert target == 1.9
-    assert timing.seconds_to(fast, target) == 8.0
-    assert timing.seconds_to(fast, 2.0) == 4.0
-    assert timing.seconds_to(slow, target) == 8.0
-    assert timing.seconds_to(slow, 1.0) is None
+    assert reached(fast, target) == timing.Reached(by=8.0, over=4.0)
+    assert reached(fast, 2.0) == timing.Reached(by=4.0, over=0.0)
+    assert reached(fast, 3.0) == timing.Reached(by=0.0, over=0.0)
+    assert reached(slow, target) == timing.Reached(by=8.0, over=4.0)
+    assert reached(slow, 1.0) is None
     assert timing.reached_by_all([]) is None
+
+
+@pytest.mark.parametrize(
+    ("spans", "groups"),
+    [
+        ({}, {}),
+        # (over, by]: two that overlap may have been as fast.
+        ({"a": (4, 8), "b": (6, 10), "c": (8, 12)}, {"a": 1, "b": 1, "c": 2}),
+        # Not by a chain: what is told from the best of the group is in another.
+        ({"a": (2, 6), "b": (5, 9), "c": (8, 11)}, {"a": 1, "b": 1, "c": 2}),
+        ({"late": (20, 30), "early": (0, 5)}, {"early": 1, "late": 2}),
+        # Low enough before the first step.
+        ({"a": (0, 0), "b": (0, 0), "c": (0, 4)}, {"a": 1, "b": 1, "c": 2}),
+    ],
+)
+def test_runs_whose_times_cannot_be_told_apart_are_one_group(spans, groups):
+    assert timing.tied({name: timing.Reached(by, over) for name, (over, by) in spans.items()}) == groups
 
 
 # The state

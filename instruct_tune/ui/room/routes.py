@@ -75,8 +75,7 @@ class RoomRoutes:
 
     def _fresh_state(self, request: Request) -> Response:
         """The state, or 204 where the page has it already (``seen``: the tag of its last answer)."""
-        state = self._state.of(self._viewer(request), request.query_params.get("code"))
-        body = json.dumps(state, ensure_ascii=False).encode("utf-8", "replace")
+        body = self._state.of(self._viewer(request), request.query_params.get("code"))
         tag = hashlib.sha256(body).hexdigest()[:16]
         if request.query_params.get("seen") == tag:
             return Response(status_code=204, headers=_SAFE)
@@ -228,6 +227,10 @@ def _drop(lab: Lab, viewer: Viewer, values: Values) -> Any:
     lab.rooms.drop(viewer, values.get("code"), values.get("activity"))
 
 
+def _move_up(lab: Lab, viewer: Viewer, values: Values) -> Any:
+    lab.rooms.move_up(viewer, values.get("code"), values.get("activity"))
+
+
 def _begin(lab: Lab, viewer: Viewer, values: Values) -> Any:
     lab.rooms.begin(viewer, values.get("code"), values.get("activity"))
 
@@ -266,6 +269,7 @@ _ACTIONS: dict[str, Callable[[Lab, Viewer, Values], Any]] = {
     "sweep": _add_sweep,
     "board": _add_board,
     "drop": _drop,
+    "move_up": _move_up,
     "begin": _begin,
     "reveal": _reveal,
     "choose": _choose,

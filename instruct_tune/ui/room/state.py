@@ -18,11 +18,12 @@ from ...export.machine_paths import short_paths
 from ...lesson.links import Link, write_link
 from ...lesson.locks import settings_of
 from ...lesson.room import BLIND, GUESS, SWEEP, Activity, Room
-from ...lesson.rules import config_key, teachers_config
+from ...lesson.rules import Rules, config_key, teachers_config
 from ...lesson.votes import share
 from ...services.room_activities import RoomActivities
 from ...services.room_boards import Board, BoardRun, RoomBoards
 from ...services.rooms import Rooms
+from ..setting_labels import label_of
 
 
 class RoomState:
@@ -31,17 +32,18 @@ class RoomState:
     def __init__(self, rooms: Rooms, activities: RoomActivities, boards: RoomBoards, own_start: bool):
         self._rooms, self._activities, self._boards, self._own_start = rooms, activities, boards, own_start
         # A room that has ended is forgotten here too.
-        self._kept: WeakKeyDictionary[Room, tuple[int, Board, dict[str, Any]]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Room, tuple[int, Board, bytes]] = WeakKeyDictionary()
+        self._changes: WeakKeyDictionary[Room, tuple[Rules, dict[str, dict[str, str]]]] = WeakKeyDictionary()
 
-    def of(self, viewer: Viewer, code: Any) -> dict[str, Any]:
-        """``room``: what everybody in it sees; ``you``: one's own, None for who has not joined and does not host it.
+    def of(self, viewer: Viewer, code: Any) -> bytes:
+        """JSON. ``room``: what everybody in it sees; ``you``: one's own, None for who neither joined nor hosts it.
 
         Who is outside learns the room's title and nothing else.
         """
         room = self._rooms.get(code)
         host, person = self._rooms.is_host(viewer, room), self._rooms.person(viewer, room)
         if not host and person is None:
-            return {"room": {"code": room.code, "title": room.title, "ends": room.ends}, "you": None}
+            return as_json({"room": {"code": room.code, "title": room.title, "ends": room.ends}, "you": None})
         activity = room.activity
         you: dict[str, Any] = {"host": host, "can_start": self._own_start}
         if person:
@@ -52,7 +54,7 @@ class RoomState:
             you["prepared"] = [_prepared(room.activities[each]) for each in room.order]
             you["counts"] = activity.counts if activity else {}
             you["names"] = {each.id: each.name for each in room.present}
-        return {"room": self._for_everybody(room), "you": you}
+        return b'{"room": %b, "you": %b}' % (self._for_everybody(room), as_json(you))
 
     def handed_in(self, viewer: Viewer, code: Any) -> list[list[str]]:
         """The host's list of what was handed in, a row a person, with a row of titles first."""
@@ -67,16 +69,17 @@ class RoomState:
                 continue
             loss, bleu = (run.curve[-1][1] if run.curve else None), run.bleu
             numbers = ["" if loss is None else f"{loss:.4f}", "" if bleu is None else f"{bleu:.2f}"]
-            settings = "; ".join(f"{name}={value}" for name, value in _changes(room, run.config).items())
+            settings = "; ".join(f"{name}={value}" for name, value in self._changed(room, run).items())
             rows.append([person.name, handed, run.run_id, run.name, run.status, str(run.step), *numbers, settings])
         return rows
 
-    def _for_everybody(self, room: Room) -> dict[str, Any]:
+    def _for_everybody(self, room: Room) -> bytes:
+        """JSON that is made once for all who ask until something changes."""
         board = self._boards.board(room)
         kept = self._kept.get(room)
         if kept and kept[0] == room.version and kept[1] is board:
             return kept[2]
-        rules, activity = room.rules, room.activity
+        version, rules, activity = room.version, room.rules, room.activity
         shown = {
             "code": room.code,
             "title": room.title,
@@ -88,11 +91,22 @@ class RoomState:
             "more": room.next_prepared() is not None,
             "board": {
                 **{name: getattr(board, name) for name in ("target", "rows", "base", "others")},
-                "runs": [_run(room, run) for run in board.runs],
+                "runs": [_run(run, self._changed(room, run)) for run in board.runs],
             },
         }
-        self._kept[room] = (room.version, board, shown)
-        return shown
+        self._kept[room] = (version, board, as_json(shown))
+        return self._kept[room][2]
+
+    def _changed(self, room: Room, run: BoardRun) -> dict[str, str]:
+        """In which settings a run differs from what the room begins with: by dotted name, as text."""
+        rules, kept = self._changes.get(room, (None, {}))
+        if rules is not room.rules:
+            kept = {}
+            self._changes[room] = (room.rules, kept)
+        if run.run_id not in kept:
+            own, teachers = settings_of(RunConfig.from_dict(run.config)), settings_of(teachers_config(room.rules))
+            kept[run.run_id] = {name: _text(value) for name, value in own.items() if value != teachers[name]}
+        return kept[run.run_id]
 
     def _activity(self, room: Room, activity: Activity, board: Board) -> dict[str, Any]:
         shown: dict[str, Any] = {
@@ -128,6 +142,11 @@ class RoomState:
 
     def _card_config(self, room: Room, card: Mapping[str, Any]) -> RunConfig:
         return teachers_config(room.rules.over({**card["settings"], "train.seed": 42}))
+
+
+def as_json(value: Any) -> bytes:
+    """JSON in UTF-8; lone surrogates, which a script may post, become question marks."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def lab_query(room: Room) -> str:
@@ -200,10 +219,12 @@ def _prepared(activity: Activity) -> dict[str, Any]:
     }
 
 
-def _run(room: Room, run: BoardRun) -> dict[str, Any]:
+def _run(run: BoardRun, changes: Mapping[str, str]) -> dict[str, Any]:
+    """The run for the page: its settings by the labels of the lab's form, without the seed."""
     values = dataclasses.asdict(run)
     del values["config"]
-    return {**values, "evaluation": _evaluation(run), "settings": _changes(room, run.config)}
+    settings = {label_of(name): value for name, value in changes.items() if name != "train.seed"}
+    return {**values, "evaluation": _evaluation(run), "settings": settings}
 
 
 def _evaluation(run: BoardRun) -> dict[str, Any] | None:
@@ -213,12 +234,6 @@ def _evaluation(run: BoardRun) -> dict[str, Any] | None:
         return {"error": short_paths(str(news["error"]))}
     shown = ("place", "starts_in_seconds", "done", "total", "message")
     return {name: news[name] for name in shown if name in news} or None
-
-
-def _changes(room: Room, config: Mapping[str, Any]) -> dict[str, str]:
-    """In which settings a run differs from what the room begins with."""
-    own, teachers = settings_of(RunConfig.from_dict(config)), settings_of(teachers_config(room.rules))
-    return {name: _text(value) for name, value in own.items() if value != teachers[name]}
 
 
 def _with_seed(config: Mapping[str, Any]) -> RunConfig:

@@ -140,6 +140,19 @@ const plan = context => {
             each.begun ? 'Show again' : 'Begin',
           ),
         !each.begun &&
+          each !== you.prepared[0] &&
+          h(
+            'button',
+            {
+              key: 'up',
+              type: 'button',
+              class: 'small',
+              'aria-label': `Move up ${title}`,
+              onclick: () => desk.act(key, 'move_up', {code, activity: each.id}),
+            },
+            'Move up',
+          ),
+        !each.begun &&
           h(
             'button',
             {

@@ -159,8 +159,7 @@ export const sweep = (activity, board, {names, own, width}) => [
 
 const settingsText = run =>
   Object.entries(run.settings)
-    .filter(([name]) => name !== 'train.seed')
-    .map(([name, value]) => `${name.split('.').at(-1)} ${value}`)
+    .map(([label, value]) => `${label} ${value}`)
     .join(', ') || 'the room’s settings';
 
 export const runTitle = run => (run.name === run.run_id ? settingsText(run) : `${run.name} (${settingsText(run)})`);
@@ -197,36 +196,36 @@ const scoreBar = (run, most, base) => {
   );
 };
 
-const byScore = (board, people) => {
-  const scored = board.runs
-    .filter(run => run.bleu !== null)
-    .sort((one, other) => one.group - other.group || other.bleu - one.bleu);
-  const most = 1.04 * Math.max(1, board.base ?? 0, ...scored.map(run => run.ci?.[1] ?? run.bleu));
-  const groups = [...new Set(scored.map(run => run.group))];
+// Runs, best first: those of one group under the places that they share.
+const ranked = (runs, groupOf, row) => {
   const group = number => {
-    const members = scored.filter(run => run.group === number),
-      first = scored.indexOf(members[0]) + 1,
+    const members = runs.filter(run => groupOf(run) === number),
+      first = runs.indexOf(members[0]) + 1,
       last = first + members.length - 1;
     const rank = first === last ? String(first) : `${first}–${last}`;
     return h(
       'li',
       {key: number, class: 'group'},
       h('p', {class: 'rank'}, h('b', null, rank), first !== last && ', cannot be told apart'),
-      h(
-        'ul',
-        null,
-        members.map(run =>
-          boardRow(
-            run,
-            people,
-            scoreBar(run, most, board.base),
-            run.bleu.toFixed(1),
-            run.ci && `${run.ci[0].toFixed(1)} to ${run.ci[1].toFixed(1)}`,
-          ),
-        ),
-      ),
+      h('ul', null, members.map(row)),
     );
   };
+  return h('ol', {key: 'groups', class: 'board'}, [...new Set(runs.map(groupOf))].map(group));
+};
+
+const byScore = (board, people) => {
+  const scored = board.runs
+    .filter(run => run.bleu !== null)
+    .sort((one, other) => one.group - other.group || other.bleu - one.bleu);
+  const most = 1.04 * Math.max(1, board.base ?? 0, ...scored.map(run => run.ci?.[1] ?? run.bleu));
+  const row = run =>
+    boardRow(
+      run,
+      people,
+      scoreBar(run, most, board.base),
+      run.bleu.toFixed(1),
+      run.ci && `${run.ci[0].toFixed(1)} to ${run.ci[1].toFixed(1)}`,
+    );
   return [
     h('h2', {key: 'question', class: 'question'}, 'BLEU of the room’s runs'),
     scored.length > 0 &&
@@ -237,7 +236,7 @@ const byScore = (board, people) => {
         board.base !== null && ` The dashed line is base, ${board.base.toFixed(1)}.`,
       ),
     scored.length
-      ? h('ol', {key: 'groups', class: 'board'}, groups.map(group))
+      ? ranked(scored, run => run.group, row)
       : h(
           'p',
           {key: 'none', class: 'quiet empty'},
@@ -258,37 +257,39 @@ const byScore = (board, people) => {
 };
 
 const byTime = (board, people) => {
-  const timed = board.runs.filter(run => run.seconds !== null).sort((one, other) => one.seconds - other.seconds);
-  const most = 1.04 * Math.max(1e-9, ...timed.map(run => run.seconds));
-  const row = run =>
-    boardRow(
-      run,
-      people,
-      h(
-        'span',
-        {class: 'track', 'aria-hidden': 'true'},
-        h('span', {class: 'part', css: {width: `${(100 * run.seconds) / most}%`}}),
-      ),
-      shortSeconds(run.seconds),
-    );
+  const timed = board.runs
+    .filter(run => run.reached)
+    .sort((one, other) => one.time_group - other.time_group || one.reached.by - other.reached.by);
+  const most = 1.04 * Math.max(1e-9, ...timed.map(run => run.reached.by));
+  const row = run => boardRow(run, people, timeBar(run.reached, most), ...timeSpan(run.reached));
   return [
     h('h2', {key: 'question', class: 'question'}, 'Seconds of training to the target'),
     board.target !== null &&
       h(
         'p',
         {key: 'how', class: 'quiet'},
-        `Until the held-out loss is at most ${board.target.toFixed(3)}. It is measured at a few steps, so a time is that of the first such step; times differ with what else the machine did, so small differences say nothing.`,
+        `Until the held-out loss is at most ${board.target.toFixed(3)}. It is measured at a few steps, so a time lies between two of them. What else the machine did meanwhile counts, too.`,
       ),
     timed.length
-      ? h('ol', {key: 'timed', class: 'board timed'}, timed.map(row))
+      ? ranked(timed, run => run.time_group, row)
       : h('p', {key: 'none', class: 'quiet empty'}, 'No run has reached it yet.'),
     unranked(
-      board.runs.filter(run => run.seconds === null),
+      board.runs.filter(run => !run.reached),
       people,
       'Not there yet',
     ),
   ];
 };
+const timeBar = ({over, by}, most) => {
+  const at = value => `${(100 * value) / most}%`;
+  return h(
+    'span',
+    {class: 'track score-track', 'aria-hidden': 'true'},
+    h('span', {class: 'part', css: {width: at(by)}}),
+    h('span', {class: 'interval', css: {left: at(over), width: at(by - over)}}),
+  );
+};
+const timeSpan = ({over, by}) => [shortSeconds(by), over > 0 && `over ${shortSeconds(over)}`];
 const shortSeconds = seconds => (seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds));
 
 const unranked = (runs, people, title) =>

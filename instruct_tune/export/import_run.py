@@ -24,13 +24,13 @@ from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..pretrained import hub
 from ..pretrained.locate import LOCAL_FOLDER
 from ..pretrained.repository import Repository
+from ..runs.machine_paths import is_path, last_name
 from ..store.connection import FULL
 from ..text.plain_text import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
 from ..tokenization.prompt_template import MARKUP_FACTS
 from ..util.progress import Loading
 from ..util.zip_faults import ZIP_FAULTS
 from .adapter_config import KEPT, plain_lora
-from .machine_paths import is_path, last_name
 
 MAX_WEIGHTS, MAX_METRICS_TEXT, MAX_TEXT = 1 << 30, 64 << 20, 4 << 20
 """The most unpacked bytes of the weights, of the metrics, and of each other file."""

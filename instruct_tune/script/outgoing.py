@@ -7,7 +7,7 @@ import os
 
 from ..config.filters import Filter, Length
 from ..config.run_config import RunConfig
-from ..export.machine_paths import is_path, last_name, source_to_share
+from ..runs.machine_paths import is_path, last_name, source_to_share
 
 
 def outgoing(config: RunConfig) -> RunConfig:

@@ -19,10 +19,10 @@ from ..config.run_config import RunConfig
 from ..config.viewer import Viewer
 from ..data.sources import is_on_hub
 from ..errors import BusyError, DataError, ModelError, NotFoundError, NotYoursError
-from ..export.machine_paths import is_path, last_name, source_to_share
 from ..pretrained import hub_jobs
 from ..pretrained.hub_jobs import Flavor
 from ..pretrained.hub_token import HubToken
+from ..runs.machine_paths import is_path, last_name, source_to_share
 from ..store.hub_jobs import (
     ARRIVING,
     CANCELLED,

@@ -21,11 +21,11 @@ from ..data.sources import HUB_PREFIX
 from ..errors import BusyError, DataError, LabError, ModelError, NotYoursError, Stopped
 from ..export import hub_repository
 from ..export.hub_repository import ROWS_FILE
-from ..export.machine_paths import exported
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..pretrained import hub_upload
 from ..pretrained.hub_access import Access as HubAccess
 from ..pretrained.hub_token import HubToken
+from ..runs.machine_paths import exported
 from ..store.run_store import Run, RunStore
 from ..text.plain_text import counted
 from ..util.hashing import sha256_of_file

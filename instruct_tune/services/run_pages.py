@@ -16,9 +16,9 @@ from ..config.run_config import OWN, RunConfig
 from ..config.viewer import Viewer
 from ..data.splits import Example
 from ..errors import LabError
-from ..export.machine_paths import message_to_share, shared
 from ..inspection.first_content import recorded_tokens
 from ..runs.examples import recorded_on
+from ..runs.machine_paths import message_to_share, shared
 from ..runs.scrub import Scrub, without_own_prompts
 from ..store.run_store import Run
 from .answerers import Answerers

@@ -13,11 +13,11 @@ from ..config.run_config import RunConfig
 from ..config.viewer import Viewer
 from ..data.sources import hub_repository
 from ..errors import DataError, NotFoundError, NotYoursError
-from ..export.machine_paths import last_name, message_to_share, shared
 from ..pretrained.hub_access import Access as HubAccess
 from ..runs.annotations import read_name, read_notes, read_tags
 from ..runs.diagnostics import FindingsCache
 from ..runs.examples import put_recorded, recorded_on
+from ..runs.machine_paths import last_name, message_to_share, shared
 from ..runs.scrub import Scrub, scrub, without_own_prompts
 from ..store.clock import Clock
 from ..store.run_store import Run, RunStore

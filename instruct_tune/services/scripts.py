@@ -8,7 +8,7 @@ from ..config.run_config import RunConfig
 from ..config.viewer import Viewer
 from ..errors import DataError
 from ..evaluation import bleu_tokenizers
-from ..export.machine_paths import exported
+from ..runs.machine_paths import exported
 from ..script.code import TABS, Section
 from ..script.hub_job import job_script
 from ..script.notebook import notebook

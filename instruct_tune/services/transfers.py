@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ..config.viewer import HOST, Viewer
 from ..errors import DataError, LabError, ModelError, Stopped
 from ..export import import_run
-from ..export.machine_paths import exported, source_to_share
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.annotations import read_name
+from ..runs.machine_paths import exported, source_to_share
 from ..store.connection import on_disk
 from ..store.disk_usage import folder_bytes
 from ..store.run_store import Run, RunStore

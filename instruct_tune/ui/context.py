@@ -14,7 +14,7 @@ from gradio.context import LocalContext
 
 from ..config.viewer import ANONYMOUS, Viewer, known_by, multi_user
 from ..errors import DataError, LabError
-from ..export.machine_paths import short_paths
+from ..runs.machine_paths import short_paths
 from ..services.access import Access
 from ..text.markdown import plain
 from .account import account_of

@@ -15,7 +15,8 @@ from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.data import ledger as ledger_file
 from instruct_tune.errors import DataError
 from instruct_tune.export import figures
-from instruct_tune.export.machine_paths import (
+from instruct_tune.pretrained.locate import locate
+from instruct_tune.runs.machine_paths import (
     data_to_share,
     is_path,
     last_name,
@@ -23,7 +24,6 @@ from instruct_tune.export.machine_paths import (
     short_paths,
     source_to_share,
 )
-from instruct_tune.pretrained.locate import locate
 from instruct_tune.ui.data.filters import found_again
 
 pytestmark = pytest.mark.usefixtures("one_thread")

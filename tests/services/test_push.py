@@ -25,9 +25,9 @@ from toy_uploads import GITATTRIBUTES, Account, Fault
 from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
 from instruct_tune.errors import BusyError, DataError, HubError, LabError, NotYoursError
 from instruct_tune.export.hub_repository import may_redistribute, notices
-from instruct_tune.export.machine_paths import exported
 from instruct_tune.pretrained import hub, hub_faults, hub_upload
 from instruct_tune.pretrained.hub_token import HubToken, acting_for, for_writing, of_this_machine
+from instruct_tune.runs.machine_paths import exported
 from instruct_tune.services.push import _Request
 from instruct_tune.util.hashing import sha256_of_file
 

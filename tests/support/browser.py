@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+import preloaded
 from patience import machine_slowness
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
@@ -61,16 +62,25 @@ class Server:
 
     def start(self) -> None:
         """Start the process, and wait until the page answers."""
-        command = [sys.executable, *self.program, "--port", str(self._port), "--data-dir", str(self.data_dir)]
-        with self.log.open("a") as out:
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
-            )
+        command = [*self.program, "--port", str(self._port), "--data-dir", str(self.data_dir)]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self._environment}
+        if self._is_preloaded:
+            self._process = preloaded.fork(command, environment, self.log)
+        else:
+            with self.log.open("a") as out:
+                self._process = subprocess.Popen(
+                    [sys.executable, *command], cwd=ROOT, stdout=out, stderr=out, env=environment
+                )
         _wait_for(self.address, self._process, self.log)
+
+    @property
+    def _is_preloaded(self) -> bool:
+        """Whether the server may be forked: not where libraries would read other variables when they are imported."""
+        return (
+            self.program == Server.program
+            and all(name == "SPACE_ID" or name.startswith("LAB_") for name in self._environment)
+            and hasattr(os, "pidfd_open")
+        )
 
     def kill(self) -> None:
         """End the process as a crash of the machine does: without a signal that it could handle."""
@@ -108,7 +118,7 @@ def started(data_dir: Path, faults_are_logged: bool = False, **environment: str)
     assert faults_are_logged or faults == [], faults[-1][-6000:]
 
 
-def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+def _wait_for(address: str, process: subprocess.Popen | preloaded.Forked, log: Path) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()

@@ -17,8 +17,8 @@ from ...config.filters import DROP_LEAKAGE, ByHand, counted_by
 from ...data import ledger as ledger_file
 from ...data.file_formats import ENDINGS
 from ...errors import DataError, SettingsError
-from ...export.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
 from ...inspection.first_content import first_content
+from ...runs.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.datasets import Datasets

@@ -10,9 +10,9 @@ import gradio as gr
 from ...config.run_config import RunConfig
 from ...data.sources import is_on_hub
 from ...errors import DataError, SettingsError
-from ...export.machine_paths import is_path
 from ...lesson.links import Link, require_short, settings_over, write_link
 from ...lesson.locks import FIXED, HIDDEN
+from ...runs.machine_paths import is_path
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...text.plain_text import shown_name

@@ -14,12 +14,12 @@ from ...experiments.arms import ARMS
 from ...experiments.questions import EXPERIMENTS, MEASURES
 from ...experiments.recorded import recorded
 from ...experiments.sentences import VERBS, because, effect_sentence, in_sentence
-from ...export.machine_paths import short_paths
 from ...lesson.links import Link, write_link
 from ...lesson.locks import settings_of
 from ...lesson.room import BLIND, GUESS, SWEEP, Activity, Room
 from ...lesson.rules import Rules, config_key, teachers_config
 from ...lesson.votes import share
+from ...runs.machine_paths import short_paths
 from ...services.room_activities import RoomActivities
 from ...services.room_boards import Board, BoardRun, RoomBoards
 from ...services.rooms import Rooms

@@ -97,16 +97,22 @@ def test_opening_every_fold_of_train_changes_no_setting(window):
 
 
 def test_requests_search_the_page_for_what_is_not_drawn_alone(new_lab, browser):
-    """What gradio keeps the progress of is searched for in the whole page, twice with each request."""
+    """What gradio keeps the progress of is searched for in the whole page, twice with each request; so is what it
+    updates, and that is nothing else where a poll brings nothing new."""
     page = browser.new_context().new_page()
 
-    def exposed(route):
-        answer = route.fetch()
-        method = "async update_loading_stati_state(){"
-        assert answer.text().count(method) == 1
-        route.fulfill(response=answer, body=answer.text().replace(method, f"{method}window.kept=this.loading_stati;"))
+    def exposed(method, statement):
+        def handle(route):
+            answer = route.fetch()
+            assert answer.text().count(method) == 1
+            route.fulfill(response=answer, body=answer.text().replace(method, method + statement))
 
-    page.route("**/assets/Blocks-*.js", exposed)
+        return handle
+
+    page.route(
+        "**/assets/Blocks-*.js", exposed("async update_loading_stati_state(){", "window.kept=this.loading_stati;")
+    )
+    page.route("**/assets/core-*.js", exposed("async update_state(e,t,n=!0){", "(window.updated??=[]).push(e);"))
     with page.expect_response(lambda answer: answer.url.endswith("/run/predict") and answer.status == 200):
         page.goto(new_lab)
     page.wait_for_function("document.querySelector('#strip')?.innerText")
@@ -114,4 +120,12 @@ def test_requests_search_the_page_for_what_is_not_drawn_alone(new_lab, browser):
     kept = page.evaluate("Object.keys(window.kept.current).map(Number)")
     state = page.evaluate("window.gradio_config.components.find(each => each.type === 'browserstate').id")
     assert kept == [state]
+    page.evaluate("window.updated = []")
+    with page.expect_response("**/run/predict"):
+        pass
+    with page.expect_response("**/run/predict"):
+        pass
+    updated = page.evaluate("window.updated")
+    assert set(updated) == {state}
+    assert len(updated) <= 6
     page.context.close()

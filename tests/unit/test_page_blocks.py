@@ -39,7 +39,11 @@ def answers(kind: type[gr.Blocks], function) -> list:
 
 @pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
 def test_it_answers_as_gradio_does(given):
-    assert answers(PageBlocks, given) == answers(gr.Blocks, given)
+    ours, gradios = answers(PageBlocks, given), answers(gr.Blocks, given)
+    for each, other in zip(ours[:2], gradios[:2], strict=True):
+        # A browser searches for a state to give it gradio's None, and never uses it.
+        assert (each.pop(0), other.pop(0)) in ((gr.skip(), None), (None, None))
+    assert ours == gradios
 
 
 def test_a_wrong_number_of_outputs_is_an_error():

@@ -90,7 +90,7 @@ class PageBlocks(gr.Blocks):
         data = (
             await super().postprocess_data(fewer, values[0] if len(values) == 1 else values, state) if changed else []
         )
-        response: list[Any] = [None if block.stateful else dict(SKIP) for block in block_fn.outputs]
+        response: list[Any] = [dict(SKIP) for _ in block_fn.outputs]
         for at, value in zip(changed, data, strict=True):
             response[at] = value
         return response

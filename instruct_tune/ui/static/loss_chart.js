@@ -6,6 +6,7 @@ const draw = () => {
     return;
   }
   if (!window.Plotly) {
+    window.labLoadPlotly?.();
     setTimeout(draw, 100);
     return;
   }

@@ -35,12 +35,13 @@
   };
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
   mend();
-  // Plotly takes most of a second to read: once nothing else is to be done, and before a tab needs it.
+  // Plotly takes most of a second to read: once a chart is to be drawn, or somebody is about to open another tab.
   const plotly = document.createElement('script');
   plotly.src = 'PLOTLY';
-  const add = () => document.head.append(plotly);
-  if (window.requestIdleCallback) requestIdleCallback(add, {timeout: 1000});
-  else setTimeout(add, 500);
+  window.labLoadPlotly = () => plotly.isConnected || document.head.append(plotly);
+  for (const event of ['pointerover', 'focusin']) {
+    document.addEventListener(event, ({target}) => target.closest('[role=tab]') && window.labLoadPlotly());
+  }
   // gradio's text boxes report key presses but no other change: deleting, pasting, a phone's keyboard.
   let keyed = null;
   document.addEventListener(

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..compute.failures import Failure, failure
 from ..compute.model_host import ModelSpec
@@ -36,9 +36,6 @@ from .datasets import Datasets
 from .device import Device
 from .job_queue import JobQueue
 from .training_preparation import Preparation
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 PHASES = {

@@ -79,6 +79,7 @@ def test_a_file_that_cannot_be_read_shows_no_rows_and_starts_no_run(window, tmp_
     assert window.page.is_hidden("#train-shown")
 
 
+@pytest.mark.nightly
 def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     evil = "<img src=x onerror=window.hacked=1>${window.hacked=1}[x](javascript:window.hacked=1)"
     file = tmp_path / "<img src=x onerror=window.hacked=1>.json"

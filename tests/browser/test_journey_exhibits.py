@@ -39,6 +39,7 @@ def other_site(tmp_path):
     server.shutdown()
 
 
+@pytest.mark.nightly
 def test_each_exhibit_is_alone_in_the_frame_of_another_site(new_lab, browser, other_site):
     folder, address = other_site
     frames = {name: f"exhibit={name}&run={BEST}" for name in EXHIBITS} | {"gone": "exhibit=curve&run=gone", "lab": ""}

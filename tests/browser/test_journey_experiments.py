@@ -69,6 +69,7 @@ def test_a_guess_comes_before_the_answer_by_keyboard_alone(window):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_a_curve_is_drawn_by_keyboard_and_by_mouse_and_tried(window):
     page, value = window.page, text.view_value(RESULTS, DRAWN)
     digits, start = MEASURES[DRAWN.measure].digits, value["mean"][0]

@@ -68,6 +68,7 @@ def test_a_link_fills_the_form_and_its_locks_survive_a_preset(new_lab, browser):
     window.close()
 
 
+@pytest.mark.nightly
 def test_a_link_with_a_fault_says_so_and_the_page_is_as_usual(new_lab, browser):
     query = urlencode({"set.data.source": "/etc/passwd.json", "set.lora.rank": "3", "tab": "Train"})
     window = Window(browser, f"{new_lab}/?{query}")

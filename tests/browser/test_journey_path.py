@@ -168,6 +168,7 @@ def test_on_a_phone_the_panel_leaves_the_upper_half_where_the_result_is(served):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("link", ["week1", pytest.param("https://teacher.example/week1.md", marks=pytest.mark.nightly)])
 def test_the_text_of_others_is_text(served, link):
     browser, address = served

@@ -34,6 +34,7 @@ def shared(tmp_path_factory):
             yield SimpleNamespace(address=server.address, toy=toy, run_id=run_id, folder=data_dir.parent)
 
 
+@pytest.mark.nightly
 def test_a_visitor_pushes_with_their_own_token_and_finds_it_after_a_refresh(shared, browser):
     window = Window(browser, shared.address)
     window.tab("Runs")

@@ -131,6 +131,7 @@ def test_it_fits_a_phone_and_the_dark(served, width, theme):
     window.close()
 
 
+@pytest.mark.nightly
 def test_another_question_clears_the_search(served):
     window = searched(*served)
     window.page.click("#compare-following")

@@ -99,6 +99,7 @@ def names_of_runs(window):
     return window.text("#runs-table")
 
 
+@pytest.mark.nightly
 def test_who_signs_in_has_their_data_and_their_runs_in_every_browser_and_others_have_neither(arrive, space):
     ann, elsewhere, other = arrive(), arrive(), arrive(390)
     other.shot("sign-in-phone")

@@ -46,6 +46,7 @@ def visitor(browser, space):
     window.close()
 
 
+@pytest.mark.nightly
 def test_the_start_is_reported_to_the_platform(space, service):
     assert [path for path, _, _ in service.requests] == ["/startup-report"]
 
@@ -82,6 +83,7 @@ def test_used_up_time_is_one_sentence_and_the_run_goes_on_on_the_cpu(visitor, se
     assert len(service.of("/allow")) == len(service.of("/release"))
 
 
+@pytest.mark.nightly
 def test_a_script_trains_on_its_own_time(space, service):
     released = len(service.of("/release"))
     body = json.dumps({"data": [{"model": "tiny-random", "data": {"limit": 8}, "evaluation_rows": 4}, "scripted"]})

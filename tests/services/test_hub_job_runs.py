@@ -21,6 +21,7 @@ ANN = "hf_of_ann_0123"
 PLAIN = {"lora": {"lora_dropout": 0}, "train": {"probes": 0, "save_minutes": None}}
 
 
+@pytest.mark.nightly
 def test_the_run_that_comes_back_has_the_scripts_numbers(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     tiny = locate("tiny-random", lambda text: None).path

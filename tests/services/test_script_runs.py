@@ -179,6 +179,7 @@ def test_a_script_trains_on_the_same_rows_to_the_same_losses_texts_and_bleu(runs
     assert_same_as_lab(runs[preset], scripted[preset])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_notebook_does_the_same_and_draws_its_losses(runs, in_notebooks, preset):
     assert_same_as_lab(runs[preset], in_notebooks[preset])

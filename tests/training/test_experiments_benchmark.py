@@ -33,6 +33,7 @@ def results(work, arm):
     return [json.loads(result_file(work, arm, seed).read_text()) for seed in (1, 2)]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_each_arm_and_seed_has_a_result_of_its_own(work):
     for arm in ARMS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import tempfile
@@ -46,14 +45,8 @@ ROWS = 10
 
 
 @pytest.fixture(autouse=True, scope="module")
-def light(one_thread: None, no_deprecated_calls: None) -> Iterator[None]:
-    """For a module that imports it: toy models on one thread, and a garbage collector that skips the imports.
-
-    Every trainer collects garbage when it starts, which takes longer than training a toy model.
-    """
-    gc.freeze()
-    yield
-    gc.unfreeze()
+def light(one_thread: None, no_deprecated_calls: None) -> None:
+    """For a module that imports it: toy models on one thread."""
 
 
 def quiet(message: str) -> None:

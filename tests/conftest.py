@@ -35,6 +35,10 @@ LONGEST = (
     "test_journey_visitors",
     "test_journey_evaluate",
     "test_cli_process",
+    "test_zerogpu",
+    "test_cli",
+    "test_broken_models",
+    "test_push",
 )
 """Files that take minutes. They begin first, so that no worker runs one of them alone at the end."""
 

@@ -1,5 +1,6 @@
 """The default model is got ready in the background: loaded where it is, fetched where it is not, stopped, refused."""
 
+import gc
 import logging
 import threading
 import time
@@ -218,3 +219,11 @@ def test_who_needs_the_imports_before_has_them_made(monkeypatch):
     imports.plan()
     imports.wait()
     assert made == [1]
+
+
+def test_the_imports_are_left_out_of_the_collections_of_every_run(monkeypatch):
+    imports, frozen = SlowImports(), []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+    for _ in range(2):
+        imports.warm_up()
+    assert frozen == [1]

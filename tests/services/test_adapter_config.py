@@ -86,6 +86,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", at_night_after(5, KINDS))
 def test_a_child_begins_with_the_function_that_peft_gives_the_adapter(lab, tmp_path, kind):
     model = trained_elsewhere(tmp_path, **KINDS[kind])

@@ -14,6 +14,7 @@ from instruct_tune.errors import BusyError, DataError, LabError, ModelError, Not
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
+@pytest.mark.slow
 def test_both_answers_grow_and_the_last_says_done(kept):
     lab, run_id = kept
     updates = list(lab.inference.compare(HOST, run_id, "Reverse a list", generation={"max_new_tokens": 5}))
@@ -190,6 +191,7 @@ def closed_half_way(lab, runner, other):
     return lab.queue.submit_short(lambda: "stopped").result(PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question", at_night_after(2, [own_run_sampled, three_together, own_run, other_run, base_alone, closed_half_way])
 )
@@ -217,6 +219,7 @@ def test_a_question_while_a_run_loads_is_refused_as_too_early(lab, engine_held):
     assert lab.training.wait(run_id, PATIENCE).status == "finished"
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_while_one_trains(lab, pace, tmp_path):
     answer = pace.ask(
         lab, 3, lambda: lab.inference.generate(HOST, "base", [{"instruction": "Hi"}], smoke(model=str(tmp_path)))
@@ -226,6 +229,7 @@ def test_another_model_is_refused_while_one_trains(lab, pace, tmp_path):
         answer.result(PATIENCE)
 
 
+@pytest.mark.slow
 def test_more_runs_can_answer_than_adapters_stay_in_memory(lab):
     ids = [finished(lab, smoke(data={"limit": 8}, train={"seed": seed, "learning_rate": 0.3})) for seed in range(6)]
     rows = [{"instruction": "Hi"}, {"instruction": "Ho"}]

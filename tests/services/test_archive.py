@@ -47,6 +47,7 @@ def copies(bucket) -> list[str]:
     return sorted(path.name for path in bucket.iterdir())
 
 
+@pytest.mark.slow
 def test_a_lab_on_an_empty_disk_has_its_runs_again_and_their_adapters(places):
     data, bucket = places
     with opened(data) as lab:
@@ -109,6 +110,7 @@ def test_a_copy_that_was_cut_off_is_not_used_and_the_one_before_is(places):
     assert {"notes.txt", "20200101-000000-abcd.1.zip"} < set(copies(bucket))
 
 
+@pytest.mark.slow
 def test_no_damage_of_a_copy_keeps_the_lab_from_starting(tmp_path):
     copied = tmp_path / "run-1.1.zip"
     with zipfile.ZipFile(copied, "w") as zipped:

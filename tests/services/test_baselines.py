@@ -100,6 +100,7 @@ def test_what_makes_no_sense_is_refused(loaded):
         beside(loaded, "examples", settings=GenerationSettings(max_new_tokens=None, max_length=50))
 
 
+@pytest.mark.slow
 def test_they_leave_base_and_tuned_as_they_are_and_are_in_json_and_file(tmp_path):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke())

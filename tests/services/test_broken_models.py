@@ -247,6 +247,7 @@ def test_rows_that_do_not_fit_name_the_limit_that_binds(folder, tmp_path, contex
             assert str(caught.value) == ended.message
 
 
+@pytest.mark.slow
 def test_the_cost_counts_the_rows_that_fit_into_the_context(folder, tmp_path):
     edited(CONFIG, max_position_embeddings=180)(folder)
     with opened(tmp_path / "lab") as lab:
@@ -258,6 +259,7 @@ def test_the_cost_counts_the_rows_that_fit_into_the_context(folder, tmp_path):
     assert (cost["steps"], cost["tokens"]) == (result["steps"], result["tokens"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", at_night_after(3, ["mamba", "bloom", "gpt_neo", "rwkv", "recurrent_gemma"]))
 def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, kind):
     from transformers import AutoConfig, AutoModelForCausalLM

@@ -63,6 +63,7 @@ def prompts_of(monkeypatch):
     return prompts
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template, tmp_path, monkeypatch):
     folder = with_template(CLOCK)
     run_id = finished(lab, chat(folder, train={"max_steps": 2}), "clock")

@@ -280,6 +280,7 @@ def test_prompts_that_are_none_are_refused(refused, trained, tmp_path, content, 
     assert message in refused("generate", "--run", run_id, "--prompts", file, "--data-dir", folder)
 
 
+@pytest.mark.slow
 def test_evaluate_scores_both_sides(answer_of, tmp_path):
     run_id = answer_of("train", "--preset", "smoke", "--set", "evaluation_rows=6")["run_id"]
     whole = answer_of("evaluate", "--run", run_id)
@@ -384,6 +385,7 @@ def test_runs_plot_writes_the_losses_and_the_scores(answer_of, refused, trained,
     assert "evaluate it first" in refused("runs", "plot", run_id, "--scores", "--to", tmp_path / "x.png", *options)
 
 
+@pytest.mark.slow
 def test_runs_export_to_where_nothing_can_be_written_is_refused(refused, trained, tmp_path):
     folder, run_id = trained
     assert "cannot be written" in refused(
@@ -516,6 +518,7 @@ def test_without_json_it_is_written_for_people(capsys):
     assert json.loads(out)["source"] == "bundled"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another(answer_of, refused):
     first = answer_of("train", "--preset", "smoke", "--name", "tulip")["run_id"]
     second = answer_of("train", "--continue", first, "--set", "train.max_steps=2")

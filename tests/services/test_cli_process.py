@@ -19,6 +19,7 @@ from instruct_tune.store.run_store import RunStore
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_the_status_and_says_one_line(tmp_path):
     status, out, err = ran("data", "--set", "lora.r=0", "--set", "train.epochs=1")
     assert (status, out) == (1, "")

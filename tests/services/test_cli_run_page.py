@@ -1,8 +1,10 @@
 """``runs export RUN --page``: a run becomes a page, or one sentence says why not."""
 
+import pytest
 from commands import _folders, answer_of, refused, run, trained
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_page(answer_of, trained, tmp_path):
     folder, run_id = trained
     file = tmp_path / "run.html"

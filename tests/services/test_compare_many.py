@@ -42,6 +42,7 @@ def alone(lab, run_id, strength=1.0):
     return last
 
 
+@pytest.mark.slow
 def test_each_says_what_it_says_alone(two_runs):
     lab, one, other = two_runs
     expected = [alone(lab, one)["base"], alone(lab, one)["tuned"], alone(lab, other)["tuned"]]

@@ -32,6 +32,7 @@ def config(tmp_path, **train):
     return smoke(data={"source": source, "filters": [], "limit": None}, train={"max_length": 4096, "probes": 0} | train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlong", ["drop", "truncate"])
 def test_every_place_counts_with_the_context(lab, tmp_path, overlong):
     settings = config(tmp_path, overlong=overlong)

@@ -38,6 +38,7 @@ def base_logits(lab):
     return lab.queue.submit_short(compute).result(PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_child_begins_where_its_parent_ended_with_a_schedule_of_its_own(lab, parent):
     before, logits = files(lab.store.folder(parent) / "adapter"), base_logits(lab)
     child = go_on(lab, parent)
@@ -60,6 +61,7 @@ def test_a_child_begins_where_its_parent_ended_with_a_schedule_of_its_own(lab, p
     assert lab.runs.details(HOST, parent)["parent"] is lab.runs.details(HOST, parent)["parent_name"] is None
 
 
+@pytest.mark.slow
 def test_a_child_outlives_its_parent_and_resumes_from_what_is_its_own(lab, parent, monkeypatch):
     whole = curve(lab, go_on(lab, parent))
     pace = Pace(monkeypatch)
@@ -118,6 +120,7 @@ def test_a_parent_without_a_whole_adapter_or_that_is_not_there_is_refused(lab, p
     lab.store.update(parent, status="finished")
 
 
+@pytest.mark.slow
 def test_a_private_parent_is_its_owners_and_so_is_what_goes_on_from_it(lab, parent):
     owner, other = Viewer("owner" * 5), Viewer("other" * 5)
     lab.store.update(parent, owner=owner.id)

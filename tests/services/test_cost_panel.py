@@ -75,6 +75,7 @@ def test_counts_come_first_and_times_follow_once(page):
     assert nothing_said(cost.measure(values, WINDOW))
 
 
+@pytest.mark.slow
 def test_what_was_measured_for_earlier_settings_is_not_shown(page, lab, monkeypatch):
     form, cost, _ = page
     first, second, other = (shows(form, "smoke", lora__r=r) | {cost.watched: True} for r in (3, 5, 7))

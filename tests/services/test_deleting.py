@@ -31,6 +31,7 @@ def test_a_run_at_work_cannot_be_deleted(lab, pace):
     finished(lab)
 
 
+@pytest.mark.slow
 def test_deleting_another_run_while_one_trains_changes_no_bit_of_it(lab, pace, kept):
     other = trained(lab)
     list(lab.inference.compare(HOST, other, "Hi"))

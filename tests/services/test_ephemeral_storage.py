@@ -52,6 +52,7 @@ def test_without_storage_the_page_says_so_and_the_download_is_there(machine, tmp
             assert {"adapter_model.safetensors", "adapter_config.json"} <= set(archive.namelist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [True, False])
 def test_where_files_stay_it_says_nothing(machine, space):
     if space:

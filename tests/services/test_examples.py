@@ -95,6 +95,7 @@ def as_summed(value):
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recorded_evaluation_is_what_is_measured_from_its_rows_today(name):
     rows, found = asset(name, "predictions.jsonl"), asset(name, "evaluation.json")

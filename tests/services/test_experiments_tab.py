@@ -64,6 +64,7 @@ def test_what_cannot_be_done_is_not_offered(tab):
         assert tuple(button.visible for button in buttons) == offers
 
 
+@pytest.mark.slow
 def test_both_arms_are_trained_in_the_queue_and_shown_beside_the_recorded_ones(lab, tab):
     started = tab._own._begin(values_of(tab, RATE))
     runs = started[RATE.title]

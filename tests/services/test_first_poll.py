@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -34,6 +36,7 @@ lab.close()
 """
 
 
+@pytest.mark.slow
 def test_it_draws_the_recorded_run_without_torch(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "data")], capture_output=True, text=True, check=False

@@ -79,6 +79,7 @@ def loads(tmp_path_factory):
     return json.loads(done.stdout), hub
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_of_a_file_leaves_no_part_of_it(loads):
     stopped = loads[0][0]
     assert stopped["outcome"] == "stopped"
@@ -144,6 +145,7 @@ print(json.dumps([outcome(repo) for repo in sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 def test_a_card_that_takes_rows_from_elsewhere_is_refused_without_a_request_there(tmp_path):
     """Otherwise a visitor could make the host's machine send requests into its own network."""
 

@@ -210,6 +210,7 @@ SENDING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", at_night_after(4, SENDING))
 def test_one_that_is_refused_costs_nothing_and_the_second_try_has_the_same_repository(lab, toy, name, run_of_a_model):
     fault, sentence = SENDING[name]
@@ -258,6 +259,7 @@ def test_an_answer_that_is_lost_is_no_second_job(lab, toy, monkeypatch):
 PASSING = [Fault("GET /api/jobs/ann/", 500, 2), Fault("GET /api/jobs/ann/", 429, 4), Fault("GET /api/jobs/ann/", 0, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: str(fault.status))
 def test_a_fault_that_passes_is_waited_for(lab, running, toy, fault):
     toy.uploads.faults = [fault]
@@ -282,6 +284,7 @@ def test_a_log_that_is_cut_keeps_what_came_and_the_job(lab, running, toy):
     assert ended(lab, running)["status"] == "failed", "a log that cannot be read keeps nobody from the end"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_is_taken_back_ends_the_following_until_another_is_given(lab, running, toy, status):
     toy.uploads.faults = [Fault("GET /api/jobs/ann/", status, 99)]
@@ -303,6 +306,7 @@ def finish(toy):
     job.stage = "COMPLETED"
 
 
+@pytest.mark.slow
 def test_its_run_comes_back_with_the_jobs_numbers_and_is_its_persons(lab, running, toy):
     finish(toy)
     last = ended(lab, running)
@@ -316,6 +320,7 @@ def test_its_run_comes_back_with_the_jobs_numbers_and_is_its_persons(lab, runnin
     assert not lab.runs.is_visible(BOB, last["brought"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [Fault("/resolve/", 500, 3), Fault("/resolve/", 0, 2), Fault("/resolve/", 403)])
 def test_results_that_cannot_be_fetched_are_fetched_later(lab, running, toy, fault):
     toy.uploads.faults = [fault]
@@ -344,6 +349,7 @@ def killed(lab, tmp_path):
     return opened(tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_a_lab_that_starts_after_a_kill_finds_the_job_and_brings_it_back_once(lab, running, toy, tmp_path):
     with killed(lab, tmp_path) as later:
         [found] = [job for job in later.hub_jobs.jobs(PERSON) if job["job_id"] == running["job_id"]]
@@ -422,6 +428,7 @@ def test_what_no_job_can_train_is_refused_before_the_hub_is_asked(lab, toy, monk
     assert toy.requests == []
 
 
+@pytest.mark.slow
 def test_rows_of_a_file_go_along_beside_the_script(lab, toy, tmp_path):
     own = write_rows(tmp_path / "rows.json", [{"instruction": "Hi", "input": "", "output": "Ho"}] * 8)
     job = started(lab, config={**CONFIG, "data": {"source": own}})
@@ -434,6 +441,7 @@ def test_rows_of_a_file_go_along_beside_the_script(lab, toy, tmp_path):
     assert ended(lab, job)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_the_commands_tell_the_price_start_follow_and_cancel(toy, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", ANN)
     texts = []
@@ -512,6 +520,7 @@ def test_the_hosts_login_is_for_the_host_alone_and_a_sign_in_needs_the_scope(mon
     assert "sign-in ends before the job has to" in refusal(started, lab, own=signed_in, error=DataError)
 
 
+@pytest.mark.slow
 def test_the_token_is_in_no_log_error_or_file(lab, running, toy, caplog):
     with caplog.at_level(logging.DEBUG):
         for name in ("huggingface_hub", "httpx2", "httpcore2", "instruct_tune"):

@@ -48,6 +48,7 @@ def run_folders(lab):
     return sorted(path.name for path in (lab.data_dir / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_went_out_and_came_back_answers_the_same(lab, exported):
     run_id, file = exported
     again = lab.transfers.import_run(HOST, file, "came back")

@@ -144,6 +144,7 @@ def test_the_best_evaluation_counts_where_it_has_no_checkpoint(lab, monkeypatch)
     }
 
 
+@pytest.mark.slow
 def test_while_it_runs_the_status_says_where_it_is(lab, pace):
     statuses = {}
     for step in (0, 6):
@@ -198,6 +199,7 @@ def test_showing_a_run_gives_all_there_is_as_plain_json(kept):
     assert json.loads(json.dumps(shown)) == shown
 
 
+@pytest.mark.slow
 def test_history_is_newest_first(lab):
     first, second = finished(lab, name="first"), finished(lab, name="second")
     runs = lab.runs.summaries(HOST)
@@ -206,6 +208,7 @@ def test_history_is_newest_first(lab):
     assert [run["name"] for run in runs] == ["second", "first"]
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_losses(kept, lab):
     assert curve(lab, finished(lab, TWELVE_STEPS)) == undisturbed(kept)
 

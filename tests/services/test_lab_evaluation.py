@@ -61,6 +61,7 @@ def test_where_fewer_rows_are_held_out_than_asked_for_it_keeps_both_numbers(lab,
     assert (result["rows"], result["rows_requested"]) == (4, 4)
 
 
+@pytest.mark.slow
 def test_answers_that_share_no_batch_are_marked(lab, monkeypatch):
     prompts = [{"instruction": row.instruction, "input": row.input} for row in lab.datasets.held_out(HOST, smoke())]
     together = lab.inference.generate(HOST, "base", prompts, smoke())
@@ -150,6 +151,7 @@ def test_an_evaluation_goes_on_without_watchers(lab):
     assert lab.runs.details(HOST, run_id)["evaluations"][0]["delta"] == result["delta"]
 
 
+@pytest.mark.slow
 def test_questions_are_answered_during_an_evaluation(lab):
     run_id = trained(lab, smoke(evaluation_rows=None))
     updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 30})
@@ -174,6 +176,7 @@ def test_a_run_deleted_under_its_evaluation_is_reported_in_a_sentence(lab):
     finished(lab)
 
 
+@pytest.mark.slow
 def test_its_adapter_stays_in_memory_while_others_are_compared(lab, monkeypatch):
     run_id, other = (trained(lab, smoke(evaluation_rows=None)) for _ in range(2))
     settings = {"max_new_tokens": 30}

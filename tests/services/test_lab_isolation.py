@@ -121,6 +121,7 @@ def quiet_lab(tmp_path, monkeypatch, tmp_path_factory):
         yield lab, curve(lab, finished(lab, EIGHT_STEPS))
 
 
+@pytest.mark.slow
 def test_questions_about_other_models_change_no_bit_of_a_run(quiet_lab, others, monkeypatch):
     lab, alone = quiet_lab
     seen = elsewhere(monkeypatch)
@@ -131,6 +132,7 @@ def test_questions_about_other_models_change_no_bit_of_a_run(quiet_lab, others, 
     assert torch.get_default_dtype() is torch.float32
 
 
+@pytest.mark.slow
 def test_a_question_that_needs_the_engine_is_answered_beside_one_that_holds_the_tokenizer(quiet_lab, others):
     """The queue's thread never waits for a thread that waits for the queue."""
     lab, _ = quiet_lab
@@ -152,6 +154,7 @@ def test_a_question_that_needs_the_engine_is_answered_beside_one_that_holds_the_
         assert first.result(PATIENCE).eos_token == "<|im_end|>"
 
 
+@pytest.mark.slow
 def test_what_fails_on_the_engine_fails_where_it_was_requested(quiet_lab, tmp_path):
     lab, _ = quiet_lab
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')

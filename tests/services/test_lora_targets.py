@@ -126,6 +126,7 @@ def test_targets_of_single_layers_are_timed_on_all():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", at_night_after(1, [PATTERN, ["model.layers.1.mlp.up_proj"], ["self_attn.o_proj"]]))
 def test_a_run_on_some_layers_can_be_priced_trained_and_continued(tmp_path, tmp_path_factory, monkeypatch, targets):
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))

@@ -69,6 +69,7 @@ def exported(lab, run_id, place):
     return lab.transfers.export(HOST, run_id, place / "out.zip")
 
 
+@pytest.mark.slow
 def test_nothing_that_leaves_names_a_folder(lab, run_id, place, exported):
     merged = lab.transfers.export_merged(HOST, run_id, place / "merged.zip")
     everything = {f"zip {name}": text for name, text in contents(exported).items()}

@@ -108,6 +108,7 @@ def test_the_verdict_names_the_setting_that_decided(settings, last, words):
     assert words in verdict(Memorization(8, 0), 1.94, last, settings, 12)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_verdict(lab):
     run_id = lab.training.start(HOST, smoke(train={"recite_rows": 4}))
     run = lab.training.wait(run_id, PATIENCE)

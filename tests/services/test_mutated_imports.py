@@ -92,6 +92,7 @@ def use(lab, run_id, to, exports):
     lab.training.delete(HOST, run_id)
 
 
+@pytest.mark.slow
 def test_a_mutated_export_is_refused_or_a_whole_run(lab, tmp_path):
     refused = accepted = 0
     for what, content in mutants(seed=1, count=MUTATIONS):

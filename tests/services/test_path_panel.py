@@ -206,6 +206,7 @@ def sentence(lab, kind, viewer):
     return _notices(lab).of_runs(kind, viewer)[1]()
 
 
+@pytest.mark.slow
 def test_a_run_is_its_visitors_and_for_others_the_recorded_one_is_the_example(lab):
     put_recorded(lab.store)
     me, other = known_by("me-with-a-long-secret"), known_by("somebody-else-with-a-long-secret")
@@ -229,6 +230,7 @@ def test_a_run_is_its_visitors_and_for_others_the_recorded_one_is_the_example(la
     assert run_id in key
 
 
+@pytest.mark.slow
 def test_an_imports_own_numbers_are_not_told_as_measured(lab):
     run_id = finished(lab)
     for facts in ({"trainable_parameters": 5}, {"parameters": 7, "trainable_parameters": 0}):

@@ -98,6 +98,7 @@ def adapter_of(kept, run_id=None):
     return kept.lab.store.folder(run_id or kept.run_id) / "adapter" / "adapter_model.safetensors"
 
 
+@pytest.mark.slow
 def test_it_arrives_and_answers_as_the_run(kept, toy):
     result = pushed(kept)
     files = toy.models["ann/tulip"]
@@ -116,6 +117,7 @@ def test_it_arrives_and_answers_as_the_run(kept, toy):
     assert {token for _, token in toy.uploads.seen} == {ANN, None}
 
 
+@pytest.mark.slow
 def test_the_card_says_how_to_load_it_and_what_is_beside_it(kept, toy):
     pushed(kept)
     card = toy.models["ann/tulip"]["README.md"].decode()
@@ -131,6 +133,7 @@ def test_the_card_says_how_to_load_it_and_what_is_beside_it(kept, toy):
     assert rows == kept.lab.evaluations.predictions(HOST, kept.run_id)
 
 
+@pytest.mark.slow
 def test_a_run_without_an_evaluation_is_asked_fixed_prompts(kept, toy):
     result = pushed(kept, "garden/rose", run_id=kept.plain, private=True)
     assert result["message"].endswith("5 of 5 answers to fixed prompts are the run's.")
@@ -138,6 +141,7 @@ def test_a_run_without_an_evaluation_is_asked_fixed_prompts(kept, toy):
     assert toy.uploads.private == {"garden/rose"}
 
 
+@pytest.mark.slow
 def test_pushing_again_is_a_new_commit_and_sends_no_weights_again(kept, toy):
     first = pushed(kept)
     assert first["rows"]
@@ -153,6 +157,7 @@ def weights_sent(kept, toy):
     return [request for request in toy.requests if request == f"PUT /lfs-store/{sha256_of_file(adapter_of(kept))}"]
 
 
+@pytest.mark.slow
 def test_a_repository_with_other_content_is_replaced_only_on_demand(kept, toy):
     toy.uploads._enter("ann/tulip", {**GITATTRIBUTES, "model.safetensors": b"mine", "README.md": b"mine"})
     assert "holds other things than a run of this lab" in refusal(kept)
@@ -161,6 +166,7 @@ def test_a_repository_with_other_content_is_replaced_only_on_demand(kept, toy):
     assert set(toy.models["ann/tulip"]) == FILES | {".gitattributes"}
 
 
+@pytest.mark.slow
 def test_a_public_repository_gets_nothing_private(kept, toy):
     pushed(kept)
     assert "is on the Hub already and public" in refusal(kept, private=True)
@@ -186,6 +192,7 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", at_night_after(6, FAULTS))
 def test_a_fault_is_a_sentence_and_the_second_try_goes_on(kept, toy, name, monkeypatch):
     fault, sentence = FAULTS[name]
@@ -200,6 +207,7 @@ def test_a_fault_is_a_sentence_and_the_second_try_goes_on(kept, toy, name, monke
     assert len(weights_sent(kept, toy)) - sent == (0 if arrived else 1), "what has arrived is not sent again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [Fault("/create", 429, 2, {"Retry-After": "0"}), Fault("/commit/main", 429), Fault("PUT /lfs-store/", times=2)],
@@ -248,6 +256,7 @@ def test_only_a_run_that_has_ended_with_an_adapter_is_pushed(kept, toy):
     assert "There is no run" in refusal(kept, run_id="../x")
 
 
+@pytest.mark.slow
 def test_a_push_keeps_nobody_waiting_and_can_be_stopped(kept, toy):
     push, held = kept.lab.push, threading.Event()
     toy.uploads.faults = [Fault("/whoami", None, hold=held)]
@@ -280,6 +289,7 @@ def test_a_closed_lab_waits_for_no_push(kept, toy, tmp_path):
         lab.push.result(job)
 
 
+@pytest.mark.slow
 def test_what_arrives_otherwise_is_said(kept, toy, monkeypatch, tmp_path):
     (tmp_path / "adapter_model.safetensors").write_bytes(b"others")
     monkeypatch.setattr(hub_upload, "fetch_back", lambda *asked: tmp_path)
@@ -288,6 +298,7 @@ def test_what_arrives_otherwise_is_said(kept, toy, monkeypatch, tmp_path):
     assert result["message"].endswith("What the Hub gives back are OTHER weights than were sent.")
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_does_not_undo_the_push(kept, toy):
     toy.uploads.faults = [Fault("/resolve/", 403, 99)]
     result = pushed(kept)
@@ -295,6 +306,7 @@ def test_a_check_that_fails_does_not_undo_the_push(kept, toy):
     assert "has the run: 9 files. It is not checked: " in result["message"]
 
 
+@pytest.mark.slow
 def test_a_push_is_shown_to_its_person_alone(kept, toy, monkeypatch):
     monkeypatch.setattr(kept.lab.access, "_multi_user", True)
     ann, bob = known_by("the secret of a browser"), known_by("the secret of another")
@@ -395,6 +407,7 @@ def test_no_machine_has_a_login_that_nobody_made(monkeypatch, tmp_path):
         of_this_machine()
 
 
+@pytest.mark.slow
 def test_the_token_is_in_no_log_result_error_or_file(kept, toy, caplog):
     with caplog.at_level(logging.DEBUG):
         for name in ("huggingface_hub", "httpx2", "httpcore2", "instruct_tune"):

@@ -13,6 +13,7 @@ from instruct_tune.lab import Lab
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 
+@pytest.mark.slow
 def test_who_comes_second_waits_for_a_turn(lab, pace):
     queued = []
 
@@ -36,6 +37,7 @@ def test_who_comes_second_waits_for_a_turn(lab, pace):
     assert lab.training.status(HOST, queued[0])["place"] is None
 
 
+@pytest.mark.slow
 def test_a_full_line_refuses_with_a_sentence_and_leaves_no_trace(lab, pace, tmp_path):
     refused = []
 
@@ -74,6 +76,7 @@ def test_who_comes_too_late_by_a_hair_leaves_no_trace_either(lab, pace, monkeypa
     assert len(list((tmp_path / "data" / "runs").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_could_not_be_resumed_for_others_stays_as_it_was(lab, pace):
     pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
     stopped = lab.training.start(HOST, TWELVE_STEPS, "stopped one")
@@ -120,6 +123,7 @@ def test_fifty_starts_in_a_second(lab, engine_held):
     finished(lab)
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_is_withdrawn_at_once(lab, pace):
     outcomes = []
 
@@ -137,6 +141,7 @@ def test_a_run_that_waits_is_withdrawn_at_once(lab, pace):
     assert lab.training.wait(outcomes[0], PATIENCE).status == "finished"
 
 
+@pytest.mark.slow
 def test_closing_leaves_runs_that_wait_to_be_resumed(tmp_path, pace):
     waiting, reached = [], threading.Event()
     with opened(tmp_path) as lab:
@@ -157,6 +162,7 @@ def test_closing_leaves_runs_that_wait_to_be_resumed(tmp_path, pace):
         assert lab.training.wait(waiting[0], PATIENCE).status == "finished"
 
 
+@pytest.mark.slow
 def test_one_process_has_one_lab_on_a_folder_and_others_read(lab, tmp_path):
     run_id = finished(lab)
     with pytest.raises(BusyError, match=f"pid {os.getpid()}"):

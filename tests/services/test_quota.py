@@ -291,6 +291,7 @@ def test_on_a_lab_of_ones_own_no_run_on_public_data_is_removed(lab):
     assert lab.store.has(run_id)
 
 
+@pytest.mark.slow
 def test_a_run_outlives_the_one_that_it_goes_on_from(shared_lab):
     parent = shared_lab.training.start(ANN, smoke(), "parent")
     assert shared_lab.training.wait(parent, PATIENCE).status == "finished"

@@ -376,6 +376,7 @@ def test_each_word_of_a_run_is_in_its_folder_when_it_counts(tmp_path):
             assert row == dict(store._read("SELECT * FROM runs WHERE id = ?", (private,))[0])
 
 
+@pytest.mark.slow
 def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
     """Metrics, adapter, evaluation and privacy survive; an interrupted run is resumed bit for bit."""
     with opened(tmp_path / "data") as lab:

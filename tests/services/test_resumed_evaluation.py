@@ -79,6 +79,7 @@ def same(one: Evaluation, other: Evaluation) -> bool:
     return dataclasses.replace(one, **sides) == dataclasses.replace(other, **others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave_after", at_night_after(2, [1, 4, 3, 11]))
 @pytest.mark.parametrize("how", [{}, {"num_beams": 2}, {"do_sample": True}])
 def test_an_evaluation_that_was_left_ends_as_one_that_was_not(loaded, folder, leave_after, how):
@@ -100,6 +101,7 @@ def test_what_was_known_of_base_is_counted_once(loaded, folder, tmp_path):
     assert again.base_remembered == 3
 
 
+@pytest.mark.slow
 def test_only_the_very_same_evaluation_goes_on(loaded, folder):
     with pytest.raises(Stopped):
         go(loaded, folder, 4)
@@ -153,6 +155,7 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_fail(loaded, folder):
     assert same(go(loaded, folder)[0], evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
 
 
+@pytest.mark.slow
 def test_a_restarted_lab_goes_on(tmp_path):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(evaluation_rows=4))

@@ -3,6 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from labs import finished
 
 from instruct_tune.config.viewer import HOST
@@ -23,6 +24,7 @@ def test_the_events_of_a_run_are_bounded_and_anothers_stay(tmp_path, monkeypatch
         assert len(store.metrics(run_id)) == 9
 
 
+@pytest.mark.slow
 def test_the_last_evaluations_of_a_run_are_kept_with_their_rows(lab, monkeypatch):
     monkeypatch.setitem(retention.MOST, "evaluations", 2)
     other, run_id = finished(lab), finished(lab)

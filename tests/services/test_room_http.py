@@ -57,6 +57,7 @@ def posted(client, action, body, headers):
     return client.post(f"/room/api/{action}", content=json.dumps(body), headers=headers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ACTIONS)
 def test_whatever_is_posted_gets_an_answer_or_a_sentence(client, lab, code, action, monkeypatch):
     # What a room's runs begin with would be trained.

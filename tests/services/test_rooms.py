@@ -259,6 +259,7 @@ def test_a_room_ends_by_itself(lab, room, monkeypatch):
 # Runs
 
 
+@pytest.mark.slow
 def test_what_a_room_locks_holds_when_a_run_is_started(lab, room):
     lab.rooms.rule(TEACHER, room, {"locks": {"lora.r": "fixed", "train.learning_rate": "0.001..0.02"}, "max_steps": 8})
     for forbidden, named in (
@@ -341,6 +342,7 @@ def test_a_private_run_is_joined_by_nobody_and_is_not_on_the_board(lab, room, tm
         lab.training.start(BOB, smoke(data={"source": source}))
 
 
+@pytest.mark.slow
 def test_a_sweep_deals_every_card_and_seeds_to_who_shares_one(lab, room):
     lab.rooms.join(EVE, room, "Eve")
     crowd = [known_by(f"the secret of student {number}") for number in range(2)]
@@ -416,6 +418,7 @@ def test_what_is_handed_in_is_ones_own(lab, room):
 # The board
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_told_apart_share_a_rank(lab, room):
     runs = [lab.room_activities.start(who, room) for who in (ANN, BOB)]
     assert runs[0] == runs[1]

@@ -68,6 +68,7 @@ def as_json(value):
     return json.loads(json.dumps(value))
 
 
+@pytest.mark.slow
 def test_its_numbers_are_those_of_the_lab(lab, run_id):
     page = run_page(lab.run_pages, HOST, run_id)
     read = values(page)
@@ -140,6 +141,7 @@ def test_a_run_of_others_has_no_page(lab, private):
         lab.store.update(private, owner=None)
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_said(lab, tmp_path):
     plain = finished(lab, smoke(train={"probes": 0, "sample_tokens": 0}), "no probes")
     page = words(run_page(lab.run_pages, HOST, plain))
@@ -182,6 +184,7 @@ def test_a_recorded_run_needs_no_model(lab, monkeypatch):
     assert len(page.encode()) < MAX_BYTES
 
 
+@pytest.mark.slow
 def test_long_rows_are_fewer_rows(lab, run_id, monkeypatch):
     contents = lab.run_pages.contents(HOST, run_id)
     number, row = contents.answers[0]

@@ -39,6 +39,7 @@ def compare_and_evaluate(lab, run_id):
     return compared, lab.runs.evaluations(HOST, run_id)[0], evaluated
 
 
+@pytest.mark.slow
 def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplog):
     with opened(tmp_path / "data") as lab:
         run_id = finished(lab, smoke(model=str(folder)))

@@ -125,6 +125,7 @@ def test_a_run_keeps_its_answers(lab):
     assert shown["facts"]["fixed_prompt"] == {"instruction": row.instruction, "input": row.input, "output": row.output}
 
 
+@pytest.mark.slow
 def test_a_run_without_samples_is_the_same_run(lab):
     sampled, silent = finished(lab), finished(lab, smoke(train={"sample_tokens": 0}))
     assert curve(lab, sampled) == curve(lab, silent)

@@ -73,6 +73,7 @@ def training_of(lab, run_id):
 # What is recorded
 
 
+@pytest.mark.slow
 def test_six_prompts_are_answered_at_each_probe(whole):
     lab, run_id = whole
     scrub = lab.runs.scrub(HOST, run_id)
@@ -161,6 +162,7 @@ def test_a_training_row_that_was_left_out_for_its_length_is_no_prompt(lab):
     assert set(questions) < set(order)
 
 
+@pytest.mark.slow
 def test_several_answers_have_at_most_48_tokens_and_one_as_many_as_it_may(lab):
     settings = {"sample_tokens": 60, "probes": 1, "general_loss": False, "training_prompts": 0}
     several = finished(lab, smoke(train=settings))
@@ -179,6 +181,7 @@ def test_no_bit_of_the_training_changes(whole, lab):
     assert adapter_of(recording, recorded) == adapter_of(lab, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", at_night_after(1, ["answers", "general loss", "BLEU"]))
 def test_a_stop_meanwhile_is_made_up_for_by_the_resume(whole, lab, monkeypatch, moment):
     """The stop comes within a token or a pass; resumed, the run has every moment once."""
@@ -215,6 +218,7 @@ def test_a_stop_meanwhile_is_made_up_for_by_the_resume(whole, lab, monkeypatch, 
     assert adapter_of(lab, run_id) == adapter_of(uninterrupted, other)
 
 
+@pytest.mark.slow
 def test_a_paused_run_has_base_bleu_once_and_each_moment_once(whole, lab, pace):
     run_id = stop_at(lab, pace, 3, SIX)
     lab.training.resume(HOST, run_id)
@@ -242,6 +246,7 @@ def test_a_stop_in_bases_bleu_ends_the_run_before_its_first_step(lab, monkeypatc
 # BLEU
 
 
+@pytest.mark.slow
 def test_the_last_bleu_is_the_evaluations_to_the_digit(tmp_path):
     config = smoke(**{**SIX.to_dict(), "generation": {"max_new_tokens": 24}, "evaluation_rows": 8})
     config = smoke(**{**config.to_dict(), "train": {**config.to_dict()["train"], "bleu_rows": 8}})
@@ -303,6 +308,7 @@ def hosted(tmp_path_factory, cache):
         yield lab, runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1], ids=["public data", "shared upload"])
 def test_others_see_neither_the_prompt_nor_its_answers(hosted, which):
     lab, runs = hosted

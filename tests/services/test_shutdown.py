@@ -45,6 +45,7 @@ def test_closing_leaves_a_run_that_has_not_begun_to_be_resumed(tmp_path):
         assert (run.status, run.step) == ("interrupted", 0)
 
 
+@pytest.mark.slow
 def test_closing_stops_an_evaluation(tmp_path, kept):
     with opened(tmp_path) as lab:
         run_id = trained(lab, smoke(evaluation_rows=None))
@@ -62,6 +63,7 @@ def test_a_folder_is_free_again_after_closing(tmp_path):
             assert lab.runs.summaries(HOST) == []
 
 
+@pytest.mark.slow
 def test_what_a_dead_process_left_at_work_is_interrupted_and_can_be_resumed(tmp_path, kept):
     store = RunStore(tmp_path)
     run_id = store.create("left behind", TWELVE_STEPS.to_dict()).id

@@ -314,6 +314,7 @@ def test_who_is_nobody_cannot_upload(lab):
         upload(lab, ANONYMOUS)
 
 
+@pytest.mark.slow
 def test_uploads_and_private_runs_go_after_a_time_and_what_is_shared_stays(lab, private):
     old, new = upload(lab, ANN), upload(lab, BOB)
     shared = lab.training.start(BOB, of(upload(lab, BOB)), "shared")
@@ -446,6 +447,7 @@ def folders_in(value, lab) -> bool:
     return str(lab.data_dir) in json.dumps(value, default=str)
 
 
+@pytest.mark.slow
 def test_nobody_but_the_host_reads_where_an_upload_lies(lab, private, tmp_path):
     assert folders_in(lab.runs.details(HOST, private)["config"], lab)
     lab.runs.share(ANN, private, True)

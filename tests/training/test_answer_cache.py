@@ -90,6 +90,7 @@ def test_more_rows_ask_for_those_that_are_new(loaded, tmp_path, decoded):
     assert base_answers(evaluation) == base_answers(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
 
 
+@pytest.mark.slow
 def test_another_question_is_answered_anew(loaded, tmp_path, monkeypatch):
     assert evaluated(loaded, tmp_path).base_remembered == 0
     assert evaluated(loaded, tmp_path, max_new_tokens=7).base_remembered == 0

@@ -51,6 +51,7 @@ def its_ids(output, prompt: list[int], ends: list[int]) -> list[int]:
     return ids[: next((at for at, token in enumerate(ids) if token in ends), len(ids)) + 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_answers_and_scores_are_those_of_generate(name):
     """Many random searches: few and many beams, answers that end at once, late or never."""

@@ -38,6 +38,7 @@ def lent(model_type: str, packing: Packing | None = None):
     return loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_every_layout_gives_the_losses_and_gradients_of_padded_batches(tmp_path, monkeypatch, model_type):
     monkeypatch.setattr(lm_head, "LOGITS_AT_ONCE", CHUNK)

@@ -65,6 +65,7 @@ def answers_of(loaded: LoadedModel, rows: list[Example], adapter_name: str, temp
     return [generate(loaded, [Request(tuple(prompt), adapter_name)], SETTINGS)[0] for prompt in prompts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [LESSON, ALPACA])
 def test_an_evaluation_is_what_one_gets_by_hand(tuned, held_out, template):
     result = evaluate(tuned, RUN, template, held_out, SETTINGS)

@@ -98,6 +98,7 @@ def pipeline_says(model, tokenizer, texts, settings: GenerationSettings) -> list
 # Equality with transformers' pipeline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", ALL_WAYS)
 def test_base_says_what_the_pipeline_says(tuned, settings):
     plain = loud()
@@ -108,6 +109,7 @@ def test_base_says_what_the_pipeline_says(tuned, settings):
         assert [a.text for a in ask(loaded, prompts_of(loaded, 6), BASE, settings)] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", ADAPTERS_WAYS)
 def test_an_adapter_says_what_the_pipeline_says(tuned, folder, settings):
     other = loud()
@@ -120,6 +122,7 @@ def test_an_adapter_says_what_the_pipeline_says(tuned, folder, settings):
 # Independence of the batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", ALL_WAYS)
 def test_many_at_once_are_each_alone(tuned, monkeypatch, settings):
     prompts = prompts_of(tuned, 7)
@@ -196,6 +199,7 @@ def test_another_fault_is_not_taken_for_want_of_memory(tuned, monkeypatch):
         ask(tuned, prompts_of(tuned, 3), RUN, GREEDY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", ADAPTERS_WAYS)
 def test_base_and_adapters_in_one_batch_are_each_alone(tuned, folder, settings):
     prompts = prompts_of(tuned, 4)
@@ -341,6 +345,7 @@ def test_an_answer_ends_at_the_models_own_end_too(ending, end):
     assert {answer.ended for answer in answers} == {True, False}
 
 
+@pytest.mark.slow
 def test_beams_that_end_are_those_of_transformers(tuned):
     """Early or late: once answers end, the result depends on how long the search waits for a better one."""
     prompts, plain = prompts_of(tuned, 4), loud().base

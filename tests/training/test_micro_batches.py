@@ -166,6 +166,7 @@ class KeepsTooMuch:
 SHORT = "Memory ran out with one row a pass: layers are computed twice from now on, a third slower."
 
 
+@pytest.mark.slow
 def test_a_run_without_memory_for_one_row_computes_its_layers_twice(tmp_path, monkeypatch):
     """With dropout, and bit for bit: recomputed layers use the same random numbers."""
     settings = replace(SIX_STEPS, probes=0, save_strategy="steps", save_steps=3)

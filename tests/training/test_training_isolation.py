@@ -162,11 +162,13 @@ train_in_a_fresh_process()
     )
 
 
+@pytest.mark.slow
 def test_training_tells_nobody(fresh_process):
     """TRL's trainer reports its use to the Hub unless huggingface_hub's telemetry was disabled before its import."""
     assert fresh_process.silent
 
 
+@pytest.mark.slow
 def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, fresh_process):
     """Accelerate keeps its state in singletons: an aborted run must leave nothing there."""
     loaded = tiny_with()

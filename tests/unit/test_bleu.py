@@ -401,6 +401,7 @@ def run_python(code: str, **environment: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_metric_works_offline_and_is_imported_late(tmp_path):
     """With an empty cache, the Hub switched off, and every connection an error that nothing catches."""
     code = """
@@ -484,6 +485,7 @@ words = st.text(st.characters(categories=["L", "N"], include_characters=".,!?()=
 long_enough = st.lists(words, min_size=4, max_size=9).map(" ".join)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(st.lists(long_enough, min_size=1, max_size=6))
 def test_any_texts_against_themselves_are_100(texts):
@@ -493,6 +495,7 @@ def test_any_texts_against_themselves_are_100(texts):
     assert report.bp == 1
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(st.lists(st.tuples(st.text() | long_enough, st.text() | long_enough), min_size=1, max_size=6))
 def test_any_score_is_on_the_scale(rows):
@@ -506,6 +509,7 @@ def test_any_score_is_on_the_scale(rows):
     assert report.ci is None or 0 <= report.ci[0] <= report.ci[1] <= 100
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(long_enough, long_enough), min_size=2, max_size=6), st.randoms())
 def test_the_order_of_rows_does_not_matter(rows, dice):
@@ -540,6 +544,7 @@ def test_a_clear_difference_has_an_interval_away_from_zero():
     assert difference_interval(["a"], ["a"], ["a"]) is None
 
 
+@pytest.mark.slow
 def test_the_interval_of_many_rows_takes_little_memory():
     """All resamples at once would be 1,000 × 4,000 × 10 numbers, 160 MB."""
     import tracemalloc

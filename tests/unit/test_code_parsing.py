@@ -56,6 +56,7 @@ def test_thousands_of_statements_are_refused():
     assert not parses("SELECT 1;" * (MAX_STATEMENTS + 1), "sql")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", PARSERS)
 @given(text=st.text())
 def test_any_text_has_an_answer(language, text):

@@ -134,6 +134,7 @@ STEP = st.one_of(
 ROW = st.fixed_dictionaries({name: st.text("ab B\u202e🙂", max_size=6) for name in ("instruction", "input", "output")})
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.lists(ROW, min_size=2, max_size=30), st.lists(STEP, max_size=4))
 def test_kept_and_dropped_always_add_up(tmp_path_factory, rows, steps):

@@ -48,6 +48,7 @@ def test_inspect_is_as_it_was_also_after_a_fault():
     assert inspect.getfile(gradio.Textbox).endswith("textbox.py")
 
 
+@pytest.mark.slow
 def test_the_pages_own_import_makes_none():
     """But for the page's own ``gr.Blocks``, which is defined after the import."""
     script = """

@@ -74,6 +74,7 @@ def test_a_number_that_is_none_is_still_valid_python():
     assert literal([float("-inf")]) == '[float("-inf")]'
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(*[HOSTILE] * 4)
 def test_hostile_texts_in_every_place_leave_valid_python_that_holds_them(one, other, third, fourth):

@@ -153,6 +153,7 @@ def test_source_and_licence_are_recorded(tmp_path, monkeypatch):
 # The fingerprint
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process(tmp_path):
     path = write(tmp_path / "rows.json", make_rows(10))
     code = (

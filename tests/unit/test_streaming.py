@@ -51,6 +51,7 @@ def test_a_window_stops_its_own_decoding_only():
         turns.stop("nobody's")
 
 
+@pytest.mark.slow
 def test_what_was_stopped_may_still_be_shown_but_not_what_was_dropped():
     turns = Turns()
     with turns.of("mine") as stop:
@@ -61,6 +62,7 @@ def test_what_was_stopped_may_still_be_shown_but_not_what_was_dropped():
     turns.drop("mine")
 
 
+@pytest.mark.slow
 def test_asking_again_ends_the_question_before():
     turns = Turns()
     with turns.of("mine") as first:

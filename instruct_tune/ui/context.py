@@ -64,6 +64,12 @@ def session() -> str | None:
     return request.session_hash if request else None
 
 
+def page_query() -> dict[str, str]:
+    """The query in the address of the page that sent the current request, which gradio appends to each."""
+    request = LocalContext.request.get(None)
+    return dict(request.query_params) if request else {}
+
+
 def polled(feed: Callable[..., list[Any]], inputs: list[Any], outputs: int) -> list[Any]:
     """Call one panel's ``feed``; skip its outputs if it raises. A poll has no toast to show an error in."""
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import pytest
+from gradio.context import LocalContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,8 +22,9 @@ from instruct_tune.lesson.links import (
     text_of,
     write_link,
 )
-from instruct_tune.ui.links.limits import counted, limits_of_link
+from instruct_tune.ui.links.limits import Opened, counted, limits_of_link
 from instruct_tune.ui.links.making import made_link, read_lines
+from instruct_tune.ui.links.strip import _remembered
 
 TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=30)
 COLUMNS = st.fixed_dictionaries({"instruction": st.just("a"), "input": st.none(), "output": TEXTS.filter(str.strip)})
@@ -133,6 +136,27 @@ def test_lines_name_settings_by_label_or_name():
     for wrong in ("Rank", "Rank:", ": 4|8\nRank"):
         with pytest.raises(SettingsError):
             limits_of_link(Link("smoke", {}, read_lines(wrong, labels)))
+
+
+@pytest.mark.parametrize(
+    ("query", "link"),
+    [
+        ("preset=smoke&lock.lora.r=4..64", Link("smoke", {}, {"lora.r": "4..64"})),
+        ("exhibit=xray&preset=smoke", None),
+        ("preset=smoke&set.lora.r=9&lock.lora.r=4..8", None),
+        ("lock.lora.r=nonsense", None),
+        ("", None),
+    ],
+)
+def test_a_lab_that_was_started_again_reads_the_address_of_a_page(query, link):
+    mark = LocalContext.request.set(SimpleNamespace(query_params=dict(parse_qsl(query))))
+    try:
+        assert _remembered(Opened()) == Opened(link or Link())
+        # What the page was opened with is known: its address may be another by now.
+        assert _remembered(Opened(fault="A fault.")) == Opened(fault="A fault.")
+    finally:
+        LocalContext.request.reset(mark)
+    assert _remembered(Opened()) == Opened()
 
 
 def test_a_made_link_has_no_prompt_file_or_folder_of_its_maker():

@@ -16,7 +16,7 @@ from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.rooms import Rooms
 from ...text.plain_text import shown
-from ..context import QUIET, error_text, viewer
+from ..context import QUIET, error_text, page_query, viewer
 from ..form import Form
 from ..scripted_html import packed, scripted_html
 from .controls import controls_of, limited, link_values, lockable
@@ -56,7 +56,7 @@ class LessonStrip:
 
     def hold(self, viewer: Viewer, opened: Opened, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """A form's configuration as the locks have it. Raises SettingsError where they forbid it."""
-        return self.limits.hold(viewer, opened, config)
+        return self.limits.hold(viewer, _remembered(opened), config)
 
     # Opening
 
@@ -101,7 +101,7 @@ class LessonStrip:
 
     def show(self, opened: Opened, seen: Place | None) -> list[Any]:
         """The strip and its locks, if they have changed."""
-        place = self.limits.place(viewer(self._access), opened)
+        place = self.limits.place(viewer(self._access), _remembered(opened))
         # After a restart of the lab it does not know what the page shows; most are on no link.
         if place == (seen or Place()):
             return [gr.skip(), gr.skip()]
@@ -159,6 +159,22 @@ class LessonStrip:
 def room_address(code: str) -> str:
     """Where the room's page is, beside the lab's."""
     return f"room?code={quote(code, safe='')}"
+
+
+def _remembered(opened: Opened) -> Opened:
+    """``opened``, or what the page's address says, where the lab was started again since and has forgotten it."""
+    if opened != Opened():
+        return opened
+    params = page_query()
+    if not params or "exhibit" in params:
+        return opened
+    try:
+        link = read_link(params)
+        limits_of_link(link)
+    except LabError:
+        # A link with a fault locks nothing.
+        return opened
+    return Opened(link)
 
 
 def _has_control(form: Form, name: str) -> bool:

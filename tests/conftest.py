@@ -26,19 +26,26 @@ os.environ.setdefault("LAB_FETCH_DEFAULT", "0")
 
 
 LONGEST = (
-    "test_real_model",
-    "test_journey_cost",
-    "test_journey",
-    "test_journey_data",
-    "test_journey_train",
-    "test_journey_compare",
-    "test_journey_visitors",
-    "test_journey_evaluate",
-    "test_cli_process",
+    "test_journey_room",
+    "test_journey_runs",
     "test_zerogpu",
+    "test_journey",
+    "test_journey_path",
+    "test_journey_visitors",
+    "test_journey_compare",
+    "test_first_screen",
+    "test_real_model",
+    "test_journey_links",
+    "test_journey_evaluate",
+    "test_journey_train",
+    "test_journey_cost",
+    "test_journey_data",
     "test_cli",
-    "test_broken_models",
+    "test_accessibility",
+    "test_access",
+    "test_sign_in",
     "test_push",
+    "test_broken_models",
 )
 """Files that take minutes. They begin first, so that no worker runs one of them alone at the end."""
 

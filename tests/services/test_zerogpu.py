@@ -53,10 +53,11 @@ def forget(service, space):
 
 
 @pytest.fixture(scope="module")
-def trained(space):
-    """A run of one undisturbed turn."""
+def trained(space, service):
+    """A run of one undisturbed turn, whose GPU has been given back."""
     run_id = space.call("start", config=MINUTE)
     assert space.call("wait", run_id=run_id)["status"] == "finished"
+    until(lambda: len(service.of("/release")) >= len(service.of("/schedule")) > 0, "the GPU's return")
     return run_id
 
 

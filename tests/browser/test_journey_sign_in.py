@@ -169,6 +169,7 @@ def preview(address, secret, **more):
     return urllib.request.urlopen(asked).read().decode()
 
 
+@pytest.mark.nightly
 def test_a_forged_cookie_is_nobodys(space):
     assert "Done" in preview(space.server.address, CLIENT_SECRET)
     for secret in ("", "a guess"):

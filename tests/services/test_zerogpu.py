@@ -172,6 +172,7 @@ def test_a_stop_comes_within_the_turn(space, service):
     ended = space.call("wait", run_id=run_id)
     assert ended["status"] == "stopped"
     assert len(service.of("/schedule")) == 1
+    until(lambda: len(service.of("/release")) == 1, "the GPU's return")
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ def row(instruction, output, input_=""):
     return {"instruction": instruction, "input": input_, "output": output}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_no_row_has_a_fault(check):
     assert check.all_faults(check.read()) == []

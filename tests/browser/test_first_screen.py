@@ -42,7 +42,8 @@ def test_every_tab_shows_what_it_is_for(window):
         assert not PLEA.search(shown), (name, PLEA.search(shown))
         if name == "Train":
             assert window.page.locator("#train-chart .loss-plot").bounding_box()["height"] >= 340
-    # An open page does not grow by itself.
+    # An open page does not grow by itself; Plotly, which Train asks for, adds its styles once.
+    window.page.wait_for_selector("#train-chart .plot-container", state="attached")
     elements = "document.querySelectorAll('head *').length"
     before = window.page.evaluate(elements)
     window.page.wait_for_timeout(3000)

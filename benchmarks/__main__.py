@@ -93,11 +93,11 @@ def main(arguments: list[str] | None = None) -> None:
     for row in measured(args.names, setting):
         rows.append(row)
         print(report.table_row(row), flush=True)
-    facts = {"machine": machine.described(), "load_before": load, "setting": asdict(setting)}
-    facts["seconds"] = round(time.perf_counter() - began)
-    print(f"{facts['seconds']} s; load before {load:.1f}, now {machine.busy():.1f}", file=sys.stderr)
+    conditions = {"machine": machine.described(), "load_before": load, "setting": asdict(setting)}
+    conditions["seconds"] = round(time.perf_counter() - began)
+    print(f"{conditions['seconds']} s; load before {load:.1f}, now {machine.busy():.1f}", file=sys.stderr)
     if args.json:
-        report.write_json(args.json, rows, facts)
+        report.write_json(args.json, rows, conditions)
     if args.plot:
         report.write_plot(args.plot, rows, f"{setting.model} on {machine.described()}")
 

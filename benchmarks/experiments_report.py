@@ -78,10 +78,10 @@ def collected(work: Path) -> dict[str, Any]:
             continue
         results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         for result in results:
-            facts = {name: result[name] for name in SAME}
-            common = common or facts
-            if facts != common:
-                raise SystemExit(f"{arm} with seed {result['seed']} was measured on {facts}, others on {common}.")
+            conditions = {name: result[name] for name in SAME}
+            common = common or conditions
+            if conditions != common:
+                raise SystemExit(f"{arm} with seed {result['seed']} was measured on {conditions}, others on {common}.")
         arms[arm] = _arm(results)
     newest = max((file.stat().st_mtime for file in work.glob("results/*.json")), default=0.0)
     date = datetime.date.fromtimestamp(newest).isoformat()

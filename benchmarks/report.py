@@ -38,9 +38,9 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def write_json(path: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
-    """Write all rows with lowest and highest of each number, and ``facts`` on machine and setting."""
-    value = {**facts, "rows": [asdict(row) for row in rows]}
+def write_json(path: Path, rows: Sequence[Row], conditions: Mapping[str, Any]) -> None:
+    """Write all rows with lowest and highest of each number, and ``conditions``: machine and setting."""
+    value = {**conditions, "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -79,7 +79,7 @@ def cache_of(folder: Path, loaded: LoadedModel, settings: GenerationSettings) ->
     """The cache of base's answers with these settings; None for sampled ones, which depend on their batch."""
     if settings.do_sample:
         return None
-    return CachedAnswers(folder / f"{sha256_of_json(facts_of(loaded, settings))}{checked_lines.ENDING}")
+    return CachedAnswers(folder / f"{sha256_of_json(_key_of(loaded, settings))}{checked_lines.ENDING}")
 
 
 @dataclass
@@ -156,14 +156,14 @@ def unfinished(
 
     ``about``: its description for people, see ``left_behind``.
     """
-    facts = {
-        **facts_of(loaded, settings),
+    key = {
+        **_key_of(loaded, settings),
         "sampling": [settings.temperature, settings.top_p, settings.seed],
         "adapter": sha256_of_file(folder / "adapter" / "adapter_model.safetensors"),
         "prompts": {side: [list(prompt) for prompt in ids] for side, ids in prompts.items()},
     }
     description = {**about, "generation": settings.to_dict(), "sides": list(prompts)}
-    return Unfinished(folder / FOLDER / f"{sha256_of_json(facts)}{checked_lines.ENDING}", description)
+    return Unfinished(folder / FOLDER / f"{sha256_of_json(key)}{checked_lines.ENDING}", description)
 
 
 def left_behind(folder: Path) -> list[dict[str, Any]]:
@@ -180,8 +180,8 @@ def _answered(kept: Unfinished, sides: Sequence[str]) -> int:
     return len(set.intersection(*(set(kept.of(side).answers) for side in sides)))
 
 
-def facts_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]:
-    """All facts but the prompt that a greedy or beam answer of base depends on."""
+def _key_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]:
+    """All that a greedy or beam answer of base depends on, but the prompt."""
     # Imports torch, which the page's first look at unfinished evaluations does not need.
     from ..generation.generate import end_tokens
 

@@ -64,7 +64,7 @@ CROWDED = "measured on this machine, which is busy with other things: then it ta
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """The facts about a configuration that need no computation: row lengths, model, speed of earlier runs."""
+    """What is known of a configuration without computation: row lengths, model, speed of earlier runs."""
 
     train: Sequence[RowLength]
     evaluation: Sequence[RowLength]
@@ -127,16 +127,16 @@ class Estimates:
         splits = self._local_splits(config.data)
         if splits is None:
             return _unknown(config, None, "The dataset is not loaded yet: press Load and split on the Data tab.")
-        facts = self._known_facts(config, splits, viewer)
-        if facts is None:
+        known = self._known(config, splits, viewer)
+        if known is None:
             return _unknown(
                 config, len(splits.train), f"{config.model} is not on this machine yet: it is loaded at Start."
             )
-        workload = _count(config, facts)
+        workload = _count(config, known)
         if lent:
-            return self._lent_cost_json(config, workload, facts)
-        speed = self._speed(config, facts, measure)
-        return self._cost_json(config, workload, facts, speed, viewer)
+            return self._lent_cost_json(config, workload, known)
+        speed = self._speed(config, known, measure)
+        return self._cost_json(config, workload, known, speed, viewer)
 
     def fit(self, viewer: Viewer, config: Config, minutes: float) -> dict[str, Any]:
         """Reduce rows, and if necessary epochs and steps, so that a run takes about ``minutes`` on this machine.
@@ -152,10 +152,10 @@ class Estimates:
         splits = self._local_splits(everything.data)
         if splits is None:
             raise DataError("The dataset is not loaded yet: press Load and split on the Data tab first.")
-        facts = self._known_facts(everything, splits, viewer)
-        if facts is None:
+        known = self._known(everything, splits, viewer)
+        if known is None:
             raise ModelError(f"{config.model} is not on this machine yet: how fast it trains here is not known.")
-        speed = self._speed(everything, facts, measure=True)
+        speed = self._speed(everything, known, measure=True)
         if speed is None:
             raise LabError(
                 f"The lab is busy with {self._busy_with(viewer)}: how fast this trains is measured after that."
@@ -163,12 +163,12 @@ class Estimates:
 
         def takes(rows: int, epochs: float, max_steps: int) -> float:
             candidate = resized(config, rows, epochs, max_steps)
-            fewer = dataclasses.replace(facts, train=facts.train[:rows])
+            fewer = dataclasses.replace(known, train=known.train[:rows])
             return self._seconds(candidate, _count(candidate, fewer), fewer, speed).total
 
-        rows, epochs, max_steps, sentence = choose_size(takes, config, len(facts.train), 60 * minutes)
+        rows, epochs, max_steps, sentence = choose_size(takes, config, len(known.train), 60 * minutes)
         chosen = resized(config, rows, epochs, max_steps)
-        fewer = dataclasses.replace(facts, train=facts.train[:rows])
+        fewer = dataclasses.replace(known, train=known.train[:rows])
         return {
             "config": chosen.to_dict(),
             "said": sentence,
@@ -220,8 +220,8 @@ class Estimates:
         named = settings.source == "codealpaca-20k" or settings.source.startswith("hub:")
         return self._datasets.splits(settings) if self._datasets.is_loaded(settings) or not named else None
 
-    def _known_facts(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
-        """The known facts; None where the model is not on this machine."""
+    def _known(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
+        """What is known; None where the model is not on this machine."""
         from ..batching.packing import TOKENS_PER_PASS
         from ..models.base_model import best_device
 
@@ -337,15 +337,15 @@ class Estimates:
                 return Earlier(effort, work["seconds"], new / old, f"from your run {run.name}{other}")
         return None
 
-    def _speed(self, config: RunConfig, facts: Known, measure: bool) -> Speed | None:
+    def _speed(self, config: RunConfig, known: Known, measure: bool) -> Speed | None:
         """The measured speed on this machine; None where it is not measured yet, or the queue is busy."""
         from ..estimate import calibrate
 
         memory, bf16 = calibrate.SpeedMemory(), config.train.bf16_weights
         # The measurement uses a few layers, so a module path of one layer becomes the module's name in all layers.
-        targets = layer_names(config.lora.target_modules, facts.architecture.paths)
+        targets = layer_names(config.lora.target_modules, known.architecture.paths)
         lora = dataclasses.replace(config.lora, target_modules=targets)
-        key = memory.key(facts.folder, lora, bf16)
+        key = memory.key(known.folder, lora, bf16)
         cached = memory.get(key)
         if cached or not measure or self._queue.busy_with:
             return cached
@@ -354,7 +354,7 @@ class Estimates:
             """On the queue's thread. No measurement if a run is queued already, or if another viewer has measured."""
             speed = memory.get(key)
             if speed is None and not self._queue.busy_with:
-                speed = calibrate.measure(facts.folder, self._tokenizers.get(config.model), lora, bf16)
+                speed = calibrate.measure(known.folder, self._tokenizers.get(config.model), lora, bf16)
                 memory.put(key, speed)
             return speed
 
@@ -364,12 +364,12 @@ class Estimates:
         jobs = self._queue.jobs
         return self._runs.job_label(viewer, jobs[0]) if jobs else None
 
-    def _seconds(self, config: RunConfig, workload: Workload, facts: Known, speed: Speed) -> Seconds:
-        weights = facts.architecture.parameters * facts.architecture.itemsize
-        return seconds(config, workload, speed, weights, facts.earlier.pace(speed) if facts.earlier else 1.0)
+    def _seconds(self, config: RunConfig, workload: Workload, known: Known, speed: Speed) -> Seconds:
+        weights = known.architecture.parameters * known.architecture.itemsize
+        return seconds(config, workload, speed, weights, known.earlier.pace(speed) if known.earlier else 1.0)
 
     def _cost_json(
-        self, config: RunConfig, workload: Workload, facts: Known, speed: Speed | None, viewer: Viewer
+        self, config: RunConfig, workload: Workload, known: Known, speed: Speed | None, viewer: Viewer
     ) -> dict[str, Any]:
         from ..models.base_model import best_device
 
@@ -379,14 +379,14 @@ class Estimates:
             busy = self._busy_with(viewer)
             unknown = f"Time and memory are measured when {busy} is done." if busy else "Time and memory: measuring."
         else:
-            peak = memory(config, workload, facts.architecture, speed)
-            single_row_peak = memory(config, one_row_a_pass(workload), facts.architecture, speed)
-            too_little = shortage(peak, single_row_peak, free, best_device(), facts.architecture.recomputes)
-            time = self._seconds(config, workload, facts, speed)
+            peak = memory(config, workload, known.architecture, speed)
+            single_row_peak = memory(config, one_row_a_pass(workload), known.architecture, speed)
+            too_little = shortage(peak, single_row_peak, free, best_device(), known.architecture.recomputes)
+            time = self._seconds(config, workload, known, speed)
             measured = CROWDED if speed.crowded else MEASURED
-            source = facts.earlier.source if facts.earlier else measured
+            source = known.earlier.source if known.earlier else measured
         return {
-            **cost_json(config, workload, facts.architecture, peak, time),
+            **cost_json(config, workload, known.architecture, peak, time),
             "speed": source,
             "free_memory": free,
             "warnings": warnings(
@@ -398,12 +398,12 @@ class Estimates:
             "unknown": unknown,
         }
 
-    def _lent_cost_json(self, config: RunConfig, workload: Workload, facts: Known) -> dict[str, Any]:
+    def _lent_cost_json(self, config: RunConfig, workload: Workload, known: Known) -> dict[str, Any]:
         earlier = [run.facts for run in self._store.all() if run.config["model"] == config.model and not run.live]
         effort = sum(efforts(config, workload).values(), start=Effort())
         seconds = expected_seconds(effort, earlier)
         return {
-            **cost_json(config, workload, facts.architecture, None, None),
+            **cost_json(config, workload, known.architecture, None, None),
             "gpu_seconds": seconds,
             "speed": None,
             "free_memory": None,
@@ -423,9 +423,9 @@ def _unknown(config: RunConfig, rows: int | None, reason: str) -> dict[str, Any]
     return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": notes, "unknown": reason}
 
 
-def _count(config: RunConfig, facts: Known) -> Workload:
-    context = facts.architecture.context
-    return count(config, facts.train, facts.evaluation, facts.probe, facts.budget, context, facts.recorded)
+def _count(config: RunConfig, known: Known) -> Workload:
+    context = known.architecture.context
+    return count(config, known.train, known.evaluation, known.probe, known.budget, context, known.recorded)
 
 
 def _trained_here(run: Run, config: RunConfig, device: str) -> bool:

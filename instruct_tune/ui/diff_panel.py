@@ -44,13 +44,14 @@ class DiffPanel:
             info="Word by word: + only in this answer, − only in the expected one",
             elem_id=f"{tab}-diff-shown",
         )
-        self.facts: list[gr.Markdown] = []
+        self.summaries: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
         with gr.Row(visible=shown, elem_classes="difference") as self.row:
             for (key, name), pieces in zip(names.items(), differences, strict=True):
                 with gr.Column(min_width=320, visible=key in NAMES) as side:
                     self.sides.append(side)
-                    self.facts.append(gr.Markdown(facts(pieces) if pieces else "", elem_id=f"{tab}-{key}-diff-facts"))
+                    summary = difference_summary(pieces) if pieces else ""
+                    self.summaries.append(gr.Markdown(summary, elem_id=f"{tab}-{key}-diff-facts"))
                     self.texts.append(
                         gr.HighlightedText(
                             _highlighted(pieces),
@@ -64,7 +65,7 @@ class DiffPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.sides, *self.facts, *self.texts]
+        return [*self.sides, *self.summaries, *self.texts]
 
     @property
     def blank(self) -> list[Any]:
@@ -90,10 +91,11 @@ class DiffPanel:
         # Base and tuned are always shown; a third only if it answered.
         sides = [gr.Column(visible=bool(answer) or at < len(NAMES)) for at, answer in enumerate(answers)]
         differences = [word_diff(expected, answer or "") for answer in answers]
-        return [*sides, *(facts(each) for each in differences), *(_highlighted(each) for each in differences)]
+        summaries = [difference_summary(each) for each in differences]
+        return [*sides, *summaries, *(_highlighted(each) for each in differences)]
 
 
-def facts(pieces: tuple[Piece, ...]) -> str:
+def difference_summary(pieces: tuple[Piece, ...]) -> str:
     """The difference in numbers: ``12 of 20 expected words, 3 others.``"""
     counts = count_words(pieces)
     expected = counts[Kind.BOTH] + counts[Kind.MISSING]

@@ -75,7 +75,7 @@ def longest(window: Window, tokens: int) -> None:
     window.page.keyboard.press("Tab")
 
 
-def test_two_answers_with_their_facts(window):
+def test_two_answers_with_their_details(window):
     longest(window, 96)
     assert code(window, "#compare-expected")
     window.page.click("#compare-ask")

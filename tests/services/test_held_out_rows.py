@@ -10,7 +10,7 @@ from instruct_tune.runs.examples import BEST, put_recorded
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.compare.held_out import HeldOutRows
 from instruct_tune.ui.compare.sharing import SharingPanel
-from instruct_tune.ui.compare.text import HELD_OUT, recorded_facts, recorded_sentence
+from instruct_tune.ui.compare.text import HELD_OUT, recorded_details, recorded_sentence
 
 EVALUATED = 200
 
@@ -107,9 +107,9 @@ def test_a_note_tells_how_recorded_answers_were_decoded(lab):
 
 def test_recorded_answers_in_words():
     row = {"base": " ", "base_tokens": 1, "base_ended": False, "tuned": "x", "tuned_tokens": 20, "tuned_ended": True}
-    assert recorded_facts(row, "tuned") == "20 tokens, ended by itself"
-    assert recorded_facts(row, "base").endswith("1 token, **cut at the token limit**")
-    assert recorded_facts(row, "third") == ""
+    assert recorded_details(row, "tuned") == "20 tokens, ended by itself"
+    assert recorded_details(row, "base").endswith("1 token, **cut at the token limit**")
+    assert recorded_details(row, "third") == ""
     greedy = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
     evaluation = {"time": 1795562828.0, "generation": greedy, "other_weights": "<b>Other weights.</b>"}
     sentence = recorded_sentence(evaluation, {"recorded": {"machine": "<i>CPU</i>", "date": "2026-11-24"}})

@@ -97,10 +97,10 @@ def test_that_a_run_was_recorded_is_in_its_row_and_its_tags_behind_its_name():
 
 
 def test_what_the_table_has_no_column_for_is_in_the_line_beside_it_escaped():
-    line = text.facts(run("one", source="some/rows", tags=["<b>"]), 1_234_567)
+    line = text.run_summary(run("one", source="some/rows", tags=["<b>"]), 1_234_567)
     assert r"model · data rows · tags \<b\> · begun " in line
     assert line.endswith(r"1\.2 MB on disk · id id\-one")
-    assert "begun" not in text.facts(run("one", recorded="recorded on X"), 0)
+    assert "begun" not in text.run_summary(run("one", recorded="recorded on X"), 0)
 
 
 def test_the_runs_listed_can_be_narrowed():

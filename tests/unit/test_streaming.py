@@ -13,7 +13,7 @@ from instruct_tune.errors import ModelError, Stopped
 from instruct_tune.services.answer_stream import AnswerStream
 from instruct_tune.ui import streaming
 from instruct_tune.ui.compare.decoding import as_json
-from instruct_tune.ui.compare.text import answer_facts, decoding, state_sentence
+from instruct_tune.ui.compare.text import answer_details, decoding, state_sentence
 from instruct_tune.ui.streaming import Turns, at_most
 
 GREEDY = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
@@ -102,18 +102,18 @@ def test_a_stop_keeps_the_texts_and_an_error_is_raised():
                 next(answers)
 
 
-def test_facts_of_an_answer():
+def test_details_of_an_answer():
     done = {"base": "a", "tuned": "b", "done": True}
     done |= {"base_tokens": 62, "base_seconds": 3.14, "base_ended": True}
     done |= {"tuned_tokens": 1, "tuned_seconds": 0.2, "tuned_ended": False}
-    assert answer_facts(done, "base") == "62 tokens in 3.1 s, ended by itself"
-    assert answer_facts(done, "tuned") == "1 token in 0.2 s, **cut at the token limit**"
-    assert answer_facts({**done, "base": " \n"}, "base").startswith("Nothing to see")
-    assert answer_facts({"base": "", "tuned": "", "done": False}, "base") == ""
-    assert answer_facts({"base": "x", "tuned": "", "done": False, "seconds": 2}, "base") == "2.0 s…"
+    assert answer_details(done, "base") == "62 tokens in 3.1 s, ended by itself"
+    assert answer_details(done, "tuned") == "1 token in 0.2 s, **cut at the token limit**"
+    assert answer_details({**done, "base": " \n"}, "base").startswith("Nothing to see")
+    assert answer_details({"base": "", "tuned": "", "done": False}, "base") == ""
+    assert answer_details({"base": "x", "tuned": "", "done": False, "seconds": 2}, "base") == "2.0 s…"
     stopped = {"base": "x", "tuned": "", "done": True, "stopped": True}
-    assert answer_facts(stopped, "base") == "Stopped; what is there is kept."
-    assert answer_facts(stopped, "tuned") == "Stopped before the first token."
+    assert answer_details(stopped, "base") == "Stopped; what is there is kept."
+    assert answer_details(stopped, "tuned") == "Stopped before the first token."
 
 
 def test_the_state_says_what_it_was_decoded_with():
@@ -158,5 +158,5 @@ def test_stop_texts_are_written_one_a_line():
     assert "###" in decoding(settings).replace("\\", "")
 
 
-def test_one_who_did_not_answer_has_no_facts():
-    assert answer_facts({"base": "a", "tuned": "b", "done": True}, "third") == ""
+def test_one_who_did_not_answer_has_no_details():
+    assert answer_details({"base": "a", "tuned": "b", "done": True}, "third") == ""

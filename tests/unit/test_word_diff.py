@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instruct_tune.text.word_diff import MAX_WORDS, Kind, Piece, count_words, word_diff
-from instruct_tune.ui.diff_panel import facts
+from instruct_tune.ui.diff_panel import difference_summary
 
 TEXTS = st.text(st.sampled_from("ab c.\n<é🙂"), max_size=30)
 
@@ -40,7 +40,7 @@ def test_words_are_compared_whole():
     ],
 )
 def test_the_words_are_counted(reference, answer, expected):
-    assert facts(word_diff(reference, answer)) == expected
+    assert difference_summary(word_diff(reference, answer)) == expected
 
 
 def test_blanks_alone_are_nothing_in_common():

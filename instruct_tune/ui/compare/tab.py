@@ -31,7 +31,7 @@ from .held_out import HeldOutRow, HeldOutRows
 from .question import QuestionPanel, answer_box, no_expected, texts
 from .search import SearchPanel
 from .sharing import Link, SharingPanel, is_link
-from .text import HELD_OUT, TYPED, answer_facts, recorded_facts, state_sentence
+from .text import HELD_OUT, TYPED, answer_details, recorded_details, state_sentence
 from .third_model import NOBODY, ThirdModelPanel
 from .third_model import answerers as chosen_answerers
 from .token_losses import TokenLossesPanel
@@ -102,7 +102,7 @@ class CompareTab:
 
     def _answers(self, first: HeldOutRow) -> None:
         """The expected answer and the others, each above its difference. ``static/compare.css`` places them."""
-        self.answers, self.facts = [], []
+        self.answers, self.details = [], []
         self.columns: dict[str, gr.Column] = {}
         recorded = first.answers or {}
         self.state = gr.Markdown(first.sentence or BEFORE, elem_id="compare-state")
@@ -113,9 +113,9 @@ class CompareTab:
                     classes = [f"{side}-answer", "answer"]
                     with gr.Column(min_width=0, elem_classes=classes, visible=side != THIRD) as self.columns[side]:
                         self.answers.append(answer_box(name, f"compare-{side}", recorded.get(side, ""), lines=8))
-                        self.facts.append(
+                        self.details.append(
                             gr.Markdown(
-                                recorded_facts(recorded, side),
+                                recorded_details(recorded, side),
                                 elem_id=f"compare-{side}-facts",
                                 elem_classes="answer-facts",
                             )
@@ -156,7 +156,7 @@ class CompareTab:
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         self.third.wire()
         self.third.who.change(
-            self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **QUIET
+            self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.details[-1]], **QUIET
         )
         self.kept.wire(question.shown, self.decoding.controls, self.recorded, self.answers[: len(NAMES)],
                        self.link.named)  # fmt: skip
@@ -210,13 +210,13 @@ class CompareTab:
     @property
     def _outputs(self) -> list[Any]:
         """What an answer updates, in the order of ``_updates``."""
-        return [*self.answers, *self.facts, self.state, self.stop, self.recorded, *self.difference.outputs]
+        return [*self.answers, *self.details, self.state, self.stop, self.recorded, *self.difference.outputs]
 
     def _updates(
-        self, boxes: Sequence[Any], facts: Sequence[str], state: str, at_work: bool = False, recorded: str = ""
+        self, boxes: Sequence[Any], details: Sequence[str], state: str, at_work: bool = False, recorded: str = ""
     ) -> list[Any]:
         """The updates of ``_outputs`` for other answers, without a difference."""
-        return [*boxes, *facts, state, gr.Button(visible=at_work), recorded, *self.difference.blank]
+        return [*boxes, *details, state, gr.Button(visible=at_work), recorded, *self.difference.blank]
 
     @property
     def _blank(self) -> list[Any]:
@@ -232,8 +232,8 @@ class CompareTab:
         texts = [answers.get(side, "") for side in WHO]
         language = guess(row.example.output)
         boxes = [gr.Code(text, language=guess(text) or language) for text in texts]
-        facts = [recorded_facts(answers, side) for side in WHO]
-        shown = self._updates(boxes, facts, row.sentence, recorded=row.decoding)
+        details = [recorded_details(answers, side) for side in WHO]
+        shown = self._updates(boxes, details, row.sentence, recorded=row.decoding)
         return [*shown[: -len(self.difference.outputs)], *self.difference.updates(row.example.output, *texts)]
 
     def _drop_decoding(self, request: gr.Request) -> None:
@@ -326,9 +326,9 @@ class CompareTab:
                     boxes = [answer.get(side, "") for side in WHO]
                     if answer["done"]:
                         boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
-                    facts = [answer_facts(answer, side) for side in WHO]
+                    details = [answer_details(answer, side) for side in WHO]
                     stopping = gr.Button(visible=False) if answer["done"] else gr.skip()
-                    yield [*boxes, *facts, state_sentence(answer, settings, strength), stopping, *unchanged]
+                    yield [*boxes, *details, state_sentence(answer, settings, strength), stopping, *unchanged]
             except LabError:
                 # Not when the window shows another question by now.
                 if self.turns.holds(window, stop):

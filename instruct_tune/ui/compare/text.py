@@ -17,7 +17,7 @@ HELD_OUT, TYPED = "Held-out row", "My own instruction"
 """The kinds of question."""
 
 
-def answer_facts(texts: Mapping[str, Any], side: str) -> str:
+def answer_details(texts: Mapping[str, Any], side: str) -> str:
     """Length, time and how it ended, for under the answer: ``62 tokens in 3.1 s, ended by itself``.
 
     Empty for a side that does not answer.
@@ -28,15 +28,15 @@ def answer_facts(texts: Mapping[str, Any], side: str) -> str:
         return "Stopped; what is there is kept." if texts[side] else "Stopped before the first token."
     if not texts["done"]:
         return f"{texts['seconds']:.1f} s…" if "seconds" in texts else ""
-    return _facts(texts, side, f" in {texts[f'{side}_seconds']:.1f} s")
+    return _details(texts, side, f" in {texts[f'{side}_seconds']:.1f} s")
 
 
-def recorded_facts(row: Mapping[str, Any], side: str) -> str:
+def recorded_details(row: Mapping[str, Any], side: str) -> str:
     """Length of an evaluation's answer and how it ended: ``62 tokens, ended by itself``. ``row``: of predictions."""
-    return _facts(row, side, "") if side in row else ""
+    return _details(row, side, "") if side in row else ""
 
 
-def _facts(texts: Mapping[str, Any], side: str, duration: str) -> str:
+def _details(texts: Mapping[str, Any], side: str, duration: str) -> str:
     ended = "ended by itself" if texts[f"{side}_ended"] else "**cut at the token limit**"
     tokens = texts[f"{side}_tokens"]
     nothing = "" if texts[side].strip() else "Nothing to see (empty, or only whitespace): "
@@ -46,7 +46,7 @@ def _facts(texts: Mapping[str, Any], side: str, duration: str) -> str:
 def recorded_sentence(evaluation: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """When the answers of an evaluation were made, where it was on another machine, and how. Markdown.
 
-    ``facts``: those of the run.
+    ``facts``: of the run.
     """
     origin = facts.get("recorded")
     when = origin["date"] if origin else time.strftime("%Y-%m-%d %H:%M", time.localtime(evaluation["time"]))

@@ -162,24 +162,25 @@ def findings(report: Report, overlong: str) -> list[str]:
 
 
 def report_sentences(report: Report, overlong: str) -> str:
-    """The report in markdown: the worst problem in bold, the other ones, then the facts on what was examined."""
+    """The report in markdown: the worst problem in bold, the other ones, then what was examined."""
     lead, *others = findings(report, overlong) or [FINE]
-    return "\n".join((f"**{lead}**", "", *(f"- {each}" for each in (*others, *_facts(report)))))
+    return "\n".join((f"**{lead}**", "", *(f"- {each}" for each in (*others, *_examined_sentences(report)))))
 
 
-def _facts(report: Report) -> list[str]:
+def _examined_sentences(report: Report) -> list[str]:
     examined, all_rows, near = report["reported"], report["rows"], report["duplicates"]["near"]
     rows = f"Looked at {examined['train']:,} training and {examined['test']:,} held-out rows"
     some = f", the first of {all_rows['train']:,} and {all_rows['test']:,}" if examined != all_rows else ""
-    facts = [f"{rows}{some}. {report['with_input']:.0%} of the training rows have an input."]
+    sentences = [f"{rows}{some}. {report['with_input']:.0%} of the training rows have an input."]
     threshold = report["duplicates"]["threshold"]
-    facts.append(
+    sentences.append(
         f"Near copies are questions that are alike by {threshold:g} or more (1: the same but for case and spacing). "
         f"Among the training rows {'is 1 such pair' if near == 1 else f'are {near:,} such pairs'}."
     )
     if "row_tokens" not in report["lengths"]:
-        facts.append("Lengths in tokens are counted once the model is on this machine (Format loads its tokenizer).")
-    return facts
+        counted = "Lengths in tokens are counted once the model is on this machine (Format loads its tokenizer)."
+        sentences.append(counted)
+    return sentences
 
 
 def charts(report: Report) -> list[dict[str, Any]]:

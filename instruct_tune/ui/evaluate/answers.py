@@ -62,7 +62,7 @@ class AnswersPanel:
         self._one_row()
 
     def _one_row(self) -> None:
-        self.facts = gr.Markdown(NO_ROWS, elem_id="evaluate-row")
+        self.row_details = gr.Markdown(NO_ROWS, elem_id="evaluate-row")
         with gr.Column(visible=False) as self.whole:
             with gr.Row():
                 self.instruction = gr.Textbox(
@@ -108,7 +108,7 @@ class AnswersPanel:
 
     @property
     def _row_outputs(self) -> list[Any]:
-        return [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
+        return [self.row_details, self.whole, self.instruction, self.expected, self.base, self.tuned]
 
     def fresh(self, run_id: str, seq: int, search: str, show: str, sort: str) -> list[Any]:
         """The updates for the first page of an evaluation, with its first row in full."""

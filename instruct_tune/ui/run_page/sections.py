@@ -16,9 +16,9 @@ from ...text.word_diff import Kind, Piece, word_diff
 from .. import run_text
 from ..charts import CHART
 from ..compare.heat_map import PIECE as HEAT_MAP
-from ..compare.text import recorded_facts
+from ..compare.text import recorded_details
 from ..data.filter_text import read_step, words
-from ..diff_panel import facts as difference_facts
+from ..diff_panel import difference_summary
 from ..evaluate import result
 from ..evaluate import text as scores
 from ..format.batch_grid import PIECE as BATCH_GRID
@@ -155,7 +155,7 @@ def _answer(number: int, row: Mapping[str, Any], opened: bool) -> str:
     look = "up" if gain > 0 else "down" if gain < 0 else ""
     sides = "".join(
         f'<div class="answer {side}"><h4>{name}</h4><pre tabindex="0">{_marked(row["reference"], row[side])}</pre>'
-        f'<p class="quiet">{_difference(row["reference"], row[side])}</p>{markdown(recorded_facts(row, side))}</div>'
+        f'<p class="quiet">{_difference(row["reference"], row[side])}</p>{markdown(recorded_details(row, side))}</div>'
         for side, name in (("base", "Base"), ("tuned", "Tuned"))
     )
     instruction = row["instruction"]
@@ -187,7 +187,7 @@ def _piece(piece: Piece) -> str:
 
 
 def _difference(expected: str, answer: str) -> str:
-    return text(difference_facts(word_diff(expected, answer))) if expected and answer else ""
+    return text(difference_summary(word_diff(expected, answer))) if expected and answer else ""
 
 
 def tokens(contents: RunContents) -> str:
@@ -227,10 +227,11 @@ def numbers(contents: RunContents) -> str:
         return missing(contents, "answers")
     bars = filled(result.SCORES, result.scores(evaluation))
     held_out = contents.run.config["data"]["test_size"]
+    origin = scores.origin(evaluation, recorded_on(contents.run.facts), held_out)
     measured = scores.measured_with(evaluation, contents.run.facts, contents.verdict)
     return (
         f"{markdown(scores.sentence(evaluation))}"
-        f'<div class="quiet">{markdown(scores.origin(evaluation, recorded_on(contents.run.facts), held_out))}</div>'
+        f'<div class="quiet">{markdown(origin)}</div>'
         f'<div class="scores-of">{bars}</div>{markdown(run_text.verdict_text(contents.verdict))}'
         f"{table(scores.score_headers(evaluation), scores.score_rows(evaluation), numbers=True)}"
         f"<p>sacreBLEU signature, to quote with the numbers: <code>{text(evaluation['tuned']['signature'])}</code></p>"
@@ -275,8 +276,10 @@ def settings(contents: RunContents) -> str:
     """The configuration, first as what differs from a preset, then in full."""
     config = contents.run.config
     rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in flat(config).items()]
-    facts = {name: contents.run.facts.get(name) for name in ("device", "dtype", "packing", "versions")}
-    where = [[name, json.dumps(value, ensure_ascii=False)] for name, value in flat(facts).items() if value is not None]
+    machine = {name: contents.run.facts.get(name) for name in ("device", "dtype", "packing", "versions")}
+    where = [
+        [name, json.dumps(value, ensure_ascii=False)] for name, value in flat(machine).items() if value is not None
+    ]
     return (
         f"{markdown(run_text.configuration_sentence(config))}"
         f"{_fold('All settings', table(['setting', 'value'], rows))}"

@@ -136,7 +136,7 @@ class RunsPanel:
 
     def _details(self, run: RunSummary, sizes: Mapping[str, int]) -> str:
         status = run_sentence(self.training.status(viewer(self.access), run["id"]))
-        return f"**{plain(run['name'])}** · {status}\n\n{text.facts(run, sizes.get(run['id'], 0))}"
+        return f"**{plain(run['name'])}** · {status}\n\n{text.run_summary(run, sizes.get(run['id'], 0))}"
 
     def wire(self) -> None:
         """Connect paging, search and sorting; their effect shows at once, not at the timer's next poll."""

@@ -1,4 +1,4 @@
-"""The table of runs, and a run's facts beside it: searched, sorted and paged on the server, not in the browser."""
+"""The table of runs, and a run's summary beside it: searched, sorted and paged on the server, not in the browser."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _row(run: Mapping[str, Any], held_out: float | None, chosen: bool) -> list[s
     ]
 
 
-def facts(run: Mapping[str, Any], total_bytes: int) -> str:
+def run_summary(run: Mapping[str, Any], total_bytes: int) -> str:
     """What the table has no column for, in one line of markdown. ``total_bytes``: the run's size on disk."""
     parts = [run["model"].split("/")[-1], f"data {run['source'].split('/')[-1]}"]
     if run["tags"]:

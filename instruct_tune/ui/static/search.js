@@ -42,7 +42,7 @@ const candidate = (answer, at, each, rank) => {
   });
   return bar;
 };
-const facts = answer => {
+const details = answer => {
   const count = answer.places.filter(place => !chosenAt(place).ends).length;
   const last = answer.places.length ? chosenAt(answer.places[answer.places.length - 1]) : answer.prefix.slice(-1)[0];
   return (
@@ -53,7 +53,7 @@ const facts = answer => {
 const section = (side, answer) => {
   const made = make('section', `side ${side}`),
     head = make('div', 'head');
-  head.append(make('span', 'who', SIDES[side]), make('span', 'facts', facts(answer)));
+  head.append(make('span', 'who', SIDES[side]), make('span', 'facts', details(answer)));
   const line = make('div', 'line'),
     tokens = make('div', 'tokens'),
     panel = make('div', 'candidates');

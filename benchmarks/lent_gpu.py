@@ -77,9 +77,9 @@ def measured(lab: Lab, config: RunConfig, peak: float | None) -> str:
         return run.message
     result = lab.runs.result(HOST, run_id)
     # Every parameter counts as a product forward and one backward, also embeddings, which are only looked up.
-    operations = 4 * run.facts["parameters"] * (result["tokens_per_second"] or 0)
+    operations = 4 * run.provenance["parameters"] * (result["tokens_per_second"] or 0)
     share = f", {operations / peak:.0%} of the fastest product" if peak else ""
-    dtype, device = run.facts["dtype"], run.facts["device"]
+    dtype, device = run.provenance["dtype"], run.provenance["device"]
     return f"{seconds:.1f} s, {result['tokens_per_second']:,.0f} tokens/s{share} ({dtype} on {device})"
 
 

@@ -101,7 +101,7 @@ def record(name: str, to: Path) -> str:
             folder_of_run = lab.store.folder(run_id)
             for adapter in (folder_of_run / "adapter", *checkpoints(folder_of_run)):
                 in_16_bits(adapter)
-            lab.store.update(run_id, facts={"recorded": recorded_on(busy)})
+            lab.store.update(run_id, provenance={"recorded": recorded_on(busy)})
             *_, scores = lab.evaluations.stream(HOST, run_id, EVALUATED)
             write(lab, run_id, f"{PREFIX}{name}", to)
         finally:
@@ -144,7 +144,7 @@ def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:
     shutil.copyfile(source / "predictions.jsonl", to / "predictions.jsonl")
     fields = {name: getattr(run, name) for name in ("name", "status", "message", "step", "total_steps")}
     fields |= {"created": run.created, "ended": run.ended, "config": run.config}
-    fields["facts"] = {name: value for name, value in run.facts.items() if name != "model_path"}
+    fields["facts"] = {name: value for name, value in run.provenance.items() if name != "model_path"}
     _write_json(to / "run.json", {"id": known_as, **fields})
     evaluation = {k: v for k, v in lab.store.evaluations(run_id)[0].items() if k != "predictions"}
     _write_json(to / "evaluation.json", {**evaluation, "run_id": known_as})

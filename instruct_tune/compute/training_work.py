@@ -52,8 +52,8 @@ class TrainingEvents(WorkEvents, Protocol):
     def part(self, done: int, total: int) -> None:
         """Progress within a phase."""
 
-    def facts(self, facts: dict[str, Any]) -> None:
-        """Facts about the run to store."""
+    def record_provenance(self, provenance: dict[str, Any]) -> None:
+        """Values to store in the run's provenance."""
 
     def answered(self, step: int, answers: Sequence[Answer]) -> None:
         """The answers to the fixed prompts after ``step`` steps."""
@@ -129,7 +129,7 @@ class TrainingWork:
         lora.remove(loaded, self.run_id)
         lora.attach(loaded, self.run_id, self.config.lora, self.config.train.seed)
         trainable, total = lora.parameter_counts(loaded)
-        events.facts({"trainable_parameters": trainable, "parameters": total})
+        events.record_provenance({"trainable_parameters": trainable, "parameters": total})
         if self.begin_with and self.checkpoint is None:
             # The optimizer and its schedule begin anew.
             lora.restore(loaded, self.run_id, self.begin_with)
@@ -139,7 +139,7 @@ class TrainingWork:
         with atomic_write.atomic_folder(self.folder / "adapter") as folder:
             lora.save(loaded, self.run_id, folder)
         norm = lora.norm_of_b(loaded, self.run_id)
-        events.facts({"kept_step": result.kept_step or result.steps, "adapter_norm": norm})
+        events.record_provenance({"kept_step": result.kept_step or result.steps, "adapter_norm": norm})
 
 
 class Session:
@@ -229,10 +229,10 @@ class Session:
 
 
 def _describe(loaded: LoadedModel, rows: int, events: TrainingEvents) -> None:
-    """Report the facts of the device and the model that the run's numbers depend on."""
+    """Report device and model, which the run's numbers depend on."""
     import torch
 
-    facts = {
+    provenance = {
         "packing": loaded.packing.value,
         "device": str(loaded.device),
         "threads": torch.get_num_threads(),
@@ -240,7 +240,7 @@ def _describe(loaded: LoadedModel, rows: int, events: TrainingEvents) -> None:
         "attention": loaded.base.config._attn_implementation,
         "matrix_products": computed_by(loaded.device),
     }
-    events.facts(facts)
+    events.record_provenance(provenance)
     events.say(f"{rows} training rows, {loaded.packing.value}; weights from {loaded.weights.source}.")
     if loaded.packing is Packing.PADDED:
         events.say("This architecture cannot be packed exactly, so batches are padded.")

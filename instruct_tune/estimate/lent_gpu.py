@@ -9,16 +9,16 @@ from .progress import TYPICAL
 from .workload import Effort
 
 GPU_SECONDS, GPU_TURNS = "gpu_seconds", "gpu_turns"
-"""In a run's fact ``work``, where its session was on lent GPUs: for how long they were lent, and how often."""
+"""In ``work`` of a run's provenance, where its session was on lent GPUs: for how long they were lent, and how often."""
 
 
 def expected_seconds(effort: Effort, earlier: Sequence[Mapping[str, Any]]) -> float | None:
     """Seconds of lent GPU for the work of a run, loading included; None where no run tells.
 
-    ``earlier``: the facts of ended runs of the same model, the newest first.
+    ``earlier``: the provenance of ended runs of the same model, the newest first.
     """
-    for facts in earlier:
-        work = facts.get("work", {})
+    for provenance in earlier:
+        work = provenance.get("work", {})
         if GPU_SECONDS not in work:
             continue
         done = Effort(work["trained"], work["read"], work["decoded"]).seconds(TYPICAL)

@@ -96,7 +96,7 @@ class RunProgress:
         return len(self._durations["train"]) > FEWEST_STEPS
 
     def to_dict(self) -> dict[str, Any]:
-        """``done`` and ``seconds``, as facts of the run."""
+        """``done`` and ``seconds``, for the run's provenance."""
         return {
             "seconds": self.seconds,
             "trained": self.done.trained,

@@ -54,9 +54,9 @@ def run_files(store: RunStore, run: Run, *, repo: str = "", beside: str = "") ->
         CONFIG_FILE: _adapter_config(adapter / CONFIG_FILE, run.config["model"]).encode(),
         "README.md": model_card(run, store.evaluations(run.id), metrics, repo=repo, beside=beside).encode(),
         "run_config.json": json.dumps(run.config, indent=2).encode(),
-        "facts.json": json.dumps(_facts_to_share(run), indent=2).encode(),
+        "facts.json": json.dumps(_provenance_to_share(run), indent=2).encode(),
         "metrics.jsonl": "".join(json.dumps(metric) + "\n" for metric in metrics).encode(),
-        "loss.png": loss_plot(metrics, subject(run.name, run.config, run.facts)),
+        "loss.png": loss_plot(metrics, subject(run.name, run.config, run.provenance)),
     }
 
 
@@ -65,6 +65,6 @@ def _adapter_config(file: Path, model: str) -> str:
     return json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": model}, indent=2)
 
 
-def _facts_to_share(run: Run) -> dict[str, Any]:
-    """The run's facts without the texts of rows, which belong to the dataset and may be private."""
-    return {name: value for name, value in run.facts.items() if name not in ("fixed_prompt", "prompts")}
+def _provenance_to_share(run: Run) -> dict[str, Any]:
+    """The run's provenance without the texts of rows, which belong to the dataset and may be private."""
+    return {name: value for name, value in run.provenance.items() if name not in ("fixed_prompt", "prompts")}

@@ -44,14 +44,14 @@ class Subject:
     measured: str
 
 
-def subject(name: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Subject:
-    """The subject of a run, from its configuration (without machine paths) and its facts."""
+def subject(name: str, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> Subject:
+    """The subject of a run, from its configuration (without machine paths) and its provenance."""
     parts = [
-        f"{facts.get('train_rows', '?')} training rows of {config['data']['source']}, "
-        f"fingerprint {facts.get('data_fingerprint', 'unknown')}",
-        f"base weights sha256 {str(facts.get('weights_sha256', 'unknown'))[:16]}",
+        f"{provenance.get('train_rows', '?')} training rows of {config['data']['source']}, "
+        f"fingerprint {provenance.get('data_fingerprint', 'unknown')}",
+        f"base weights sha256 {str(provenance.get('weights_sha256', 'unknown'))[:16]}",
     ]
-    return Subject(name, config["model"], "\n".join(filter(None, (" · ".join(parts), recorded_on(facts)))))
+    return Subject(name, config["model"], "\n".join(filter(None, (" · ".join(parts), recorded_on(provenance)))))
 
 
 def form_of(to: Path) -> str:

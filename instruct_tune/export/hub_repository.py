@@ -79,13 +79,13 @@ def to_remove(repo: str, present: Collection[str], pushed: Collection[str], repl
 
 def notices(run: Run) -> list[str]:
     """What to know of ``run`` before it is pushed, a sentence each. ``run``: the result of ``machine_paths.shared``."""
-    model, facts = run.config["model"], run.facts
-    digest = f"(sha256 {str(facts.get('weights_sha256'))[:12]}…)"
+    model, provenance = run.config["model"], run.provenance
+    digest = f"(sha256 {str(provenance.get('weights_sha256'))[:12]}…)"
     if is_local(run) or model == TINY_MODEL:
         return [
             f"The base model {model} is not on the Hub: only who has the same weights {digest} can use the adapter."
         ]
-    if "4-bit" in str(facts.get("weights_source")):
+    if "4-bit" in str(provenance.get("weights_source")):
         return [
             f"It was trained on a 4-bit copy of {model}, which is not what the Hub has under that name: on the Hub's "
             "weights it may answer differently, as its card says."

@@ -27,7 +27,7 @@ from ..pretrained.repository import Repository
 from ..runs.machine_paths import is_path, last_name
 from ..store.connection import FULL
 from ..text.plain_text import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
-from ..tokenization.prompt_template import MARKUP_FACTS
+from ..tokenization.prompt_template import MARKUP_KEYS
 from ..util.progress import Loading
 from ..util.zip_faults import ZIP_FAULTS
 from .adapter_config import KEPT, plain_lora
@@ -38,15 +38,16 @@ MAX_FILES = 1000
 READ_FILES = (CONFIG_FILE, WEIGHTS_FILE, "run_config.json", "facts.json", "metrics.jsonl")
 MAX_METRICS, LONGEST_METRIC = 100_000, 10_000
 """The most measurements that are imported, and the most characters of one."""
-TEXT_FACTS = {
+TEXT_LIMITS = {
     **dict.fromkeys(("weights_source", "weights_sha256", "data_fingerprint", "packing", "device"), LONGEST_NAME),
-    **dict.fromkeys(MARKUP_FACTS, LONGEST_TEMPLATE),
+    **dict.fromkeys(MARKUP_KEYS, LONGEST_TEMPLATE),
 }
-NUMBER_FACTS = (
+NUMBER_KEYS = (
     "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
     "base_bleu", "bleu_rows",
 )  # fmt: skip
-"""Facts that are imported. ``recorded`` is not among them: only runs that come with the project have it."""
+"""Values of the provenance that are imported. ``recorded`` is not among them: only runs that come with the project
+have it."""
 NUMBERS = {
     "train": ("loss", "learning_rate", "grad_norm", "tokens", "supervised", "seconds", "tokens_per_second"),
     "probe": ("probe_loss",),
@@ -67,7 +68,7 @@ class Incoming:
     base_model: str
     adapter_config: dict[str, Any]
     config: dict[str, Any] | None
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
     metrics: list[dict[str, Any]]
 
 
@@ -91,13 +92,13 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
         raise DataError(f"{name} cannot be unpacked ({reason}): import a .zip that was exported here.") from error
     lora = plain_lora(fields, weights_to)
     config = _object(texts["run_config.json"], "run_config.json") if "run_config.json" in texts else None
-    facts = _object(texts["facts.json"], "facts.json") if "facts.json" in texts else {}
+    provenance = _object(texts["facts.json"], "facts.json") if "facts.json" in texts else {}
     base = (config or {}).get("model") or fields.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
         raise DataError(f"{CONFIG_FILE} names no base model: put its Hub id into base_model_name_or_path.")
     constants = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
     adapter_config = {**lora, **constants, "base_model_name_or_path": base}
-    return Incoming(base, adapter_config, config, _facts(facts), _metrics(metrics))
+    return Incoming(base, adapter_config, config, _provenance(provenance), _metrics(metrics))
 
 
 def zip_from_hub(repo: str, to: Path, loading: Loading) -> Path:
@@ -138,12 +139,12 @@ def name_of(file: Path) -> str:
     return stem if is_encodable(stem) else "a file"
 
 
-def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts to import, without those of a wrong type. Raises DataError where a text is too long."""
-    numbers = {name: facts[name] for name in NUMBER_FACTS if _number(facts.get(name))}
-    texts = {name: facts[name] for name in TEXT_FACTS if isinstance(facts.get(name), str)}
+def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The values to import, without those of a wrong type. Raises DataError where a text is too long."""
+    numbers = {name: provenance[name] for name in NUMBER_KEYS if _number(provenance.get(name))}
+    texts = {name: provenance[name] for name in TEXT_LIMITS if isinstance(provenance.get(name), str)}
     for name, text in texts.items():
-        if fault := text_fault(text, TEXT_FACTS[name]):
+        if fault := text_fault(text, TEXT_LIMITS[name]):
             raise DataError(f"facts.json in the zip: {name} {fault}.")
     return texts | numbers
 
@@ -153,9 +154,9 @@ def with_base(incoming: Incoming, folders: Mapping[str, str]) -> Incoming:
 
     Raises DataError where the base model is a folder of another machine whose weights are not in ``folders``.
     """
-    name, digest = incoming.base_model, incoming.facts.get("weights_sha256")
+    name, digest = incoming.base_model, incoming.provenance.get("weights_sha256")
     # An export contains only the last component of a local folder.
-    folder = is_path(name) or (incoming.facts.get("weights_source") == LOCAL_FOLDER and "/" not in name)
+    folder = is_path(name) or (incoming.provenance.get("weights_source") == LOCAL_FOLDER and "/" not in name)
     if not folder or os.path.isdir(name):
         return incoming
     if digest not in folders:

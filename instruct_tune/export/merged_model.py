@@ -60,14 +60,14 @@ def _write(store: RunStore, run: Run, weights: Weights, folder: Path) -> None:
 
 
 def _parameters(run: Run, weights: Weights) -> int:
-    """The number of the model's parameters: the run's fact, or for an import without it, counted from the shapes."""
-    if recorded := run.facts.get("parameters"):
+    """The number of the model's parameters: as recorded, or for an import without it, counted from the shapes."""
+    if recorded := run.provenance.get("parameters"):
         return int(recorded)
     return sum(parameter.numel() for parameter in empty_model(weights.model, weights.path).parameters())
 
 
 def _check_weights(run: Run, weights: Weights) -> None:
-    trained_on = run.facts.get("weights_sha256")
+    trained_on = run.provenance.get("weights_sha256")
     if trained_on != weights.sha256:
         raise ModelError(
             f"Run {run.name} was trained on other weights of {run.config['model']} (sha256 {str(trained_on)[:12]}) "

@@ -53,7 +53,7 @@ def model_card(
         "## What it was trained on",
         _data(run),
         "## Base weights",
-        base_weights(run.facts),
+        base_weights(run.provenance),
         "## Configuration",
         _configuration(run),
         *(("## Losses", _losses(metrics)) if metrics else ()),
@@ -87,7 +87,7 @@ def is_local(run: Run) -> bool:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    if run.facts.get("weights_source") == LOCAL_FOLDER:
+    if run.provenance.get("weights_source") == LOCAL_FOLDER:
         return True
     try:
         validate_repo_id(run.config["model"])
@@ -117,27 +117,27 @@ def _result(run: Run, evaluation: Found, dataset: str | None) -> dict[str, Any]:
         "dataset": {
             "name": f"{source}, {evaluation['rows']} held-out rows",
             "type": dataset or source,
-            "args": {"fingerprint": run.facts.get("data_fingerprint")},
+            "args": {"fingerprint": run.provenance.get("data_fingerprint")},
         },
         "metrics": [{"type": "sacrebleu", "name": "sacreBLEU", "value": evaluation["tuned"]["bleu"], "args": measured}],
     }
 
 
 def _opening(run: Run, merged: bool) -> str:
-    facts, parent = run.facts, run.facts.get("parent")
+    provenance, parent = run.provenance, run.provenance.get("parent")
     began = f" It goes on from the adapter of {plain(parent['name'])}, step {parent['step']}." if parent else ""
     what = "A LoRA adapter merged into" if merged else "A LoRA adapter for"
-    local = f" (a local folder, weights sha256 `{facts.get('weights_sha256')}`)" if is_local(run) else ""
+    local = f" (a local folder, weights sha256 `{provenance.get('weights_sha256')}`)" if is_local(run) else ""
     return (
         f"{what} {plain(run.config['model'])}{local}, trained with Instruction-Tuning Lab on "
-        f"{facts.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
-        f"Status: {recorded_on(facts) or run.status}, step {run.step} of {run.total_steps}.{began}"
+        f"{provenance.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
+        f"Status: {recorded_on(provenance) or run.status}, step {run.step} of {run.total_steps}.{began}"
     )
 
 
 def _loading(run: Run, merged: bool, adapter: str) -> str:
     config = run.config
-    template = template_of_run(config["template"], run.facts)
+    template = template_of_run(config["template"], run.provenance)
     limit = config["generation"].get("max_new_tokens") or 96
     name = adapter if merged else f"path/to/{config['model']}" if is_local(run) else config["model"]
     model = "AutoModelForCausalLM.from_pretrained(name)"
@@ -172,16 +172,17 @@ def _prompt_lines(template: PromptTemplate) -> list[str]:
 
 
 def _data(run: Run) -> str:
-    config, facts = run.config["data"], run.facts
-    licence = f", licence: {plain(facts['data_licence'])}" if facts.get("data_licence") else ""
+    config, provenance = run.config["data"], run.provenance
+    licence = f", licence: {plain(provenance['data_licence'])}" if provenance.get("data_licence") else ""
     lines = [
         f"- Source: {plain(config['source'])}{licence}",
-        f"- Fingerprint of the rows: `{facts.get('data_fingerprint')}`",
-        f"- Trained on {facts.get('train_rows')} rows; {config['test_size']} of all held out, seed {config['seed']}",
+        f"- Fingerprint of the rows: `{provenance.get('data_fingerprint')}`",
+        f"- Trained on {provenance.get('train_rows')} rows; "
+        f"{config['test_size']} of all held out, seed {config['seed']}",
     ]
-    if "ledger" in facts:
-        lines.append(f"- {facts['rows_loaded']:,} rows loaded, then these steps in order:")
-        for step in facts["ledger"]:
+    if "ledger" in provenance:
+        lines.append(f"- {provenance['rows_loaded']:,} rows loaded, then these steps in order:")
+        for step in provenance["ledger"]:
             parameters = (
                 f" {plain(json.dumps(step['parameters'], ensure_ascii=False))}" if step.get("parameters") else ""
             )
@@ -189,7 +190,7 @@ def _data(run: Run) -> str:
     else:
         steps = ", ".join(plain(json.dumps(step, ensure_ascii=False)) for step in config["filters"])
         lines.append(f"- Filters: {steps or 'none'}; how many rows each kept was not recorded")
-    return "\n".join(lines) + "\n\n" + _template(template_of_run(run.config["template"], run.facts))
+    return "\n".join(lines) + "\n\n" + _template(template_of_run(run.config["template"], run.provenance))
 
 
 def _template(template: PromptTemplate) -> str:
@@ -207,12 +208,13 @@ def _template(template: PromptTemplate) -> str:
     )
 
 
-def base_weights(facts: Found) -> str:
+def base_weights(provenance: Found) -> str:
     text = (
-        f"Trained on the weights from {plain(facts.get('weights_source'))}, sha256 `{facts.get('weights_sha256')}`. "
+        f"Trained on the weights from {plain(provenance.get('weights_source'))}, "
+        f"sha256 `{provenance.get('weights_sha256')}`. "
         "Weights of the same name with another sha256 may answer differently."
     )
-    if "4-bit" in str(facts.get("weights_source")):
+    if "4-bit" in str(provenance.get("weights_source")):
         text += (
             "\n\n**These were a 4-bit copy, dequantised, and not the weights that the Hub has under this name.** "
             "Measure again before quoting the numbers below for the Hub's."
@@ -228,7 +230,8 @@ def _configuration(run: Run) -> str:
         "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "max_length", "seed",
     )  # fmt: skip
     rows += [(f"train.{name}", train[name]) for name in names]
-    versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in run.facts.get("versions", {}).items())
+    installed = run.provenance.get("versions", {})
+    versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in installed.items())
     table = "\n".join(f"| {plain(name)} | {plain(json.dumps(value))} |" for name, value in rows)
     text = f"| setting | value |\n|---|---|\n{table}\n\nAll of it is in `run_config.json`."
     return f"{text} Versions: {versions}." if versions else text
@@ -278,7 +281,7 @@ def _evaluation(evaluation: Found) -> str:
 
 def _limits(run: Run, evaluations: Sequence[Found]) -> str:
     lines = [
-        f"- It has seen {run.facts.get('train_rows')} rows: what they do not show, it has not learned.",
+        f"- It has seen {run.provenance.get('train_rows')} rows: what they do not show, it has not learned.",
         "- BLEU counts words in common with one reference answer. It does not say whether an answer is right.",
         "- Nobody has tested it for safety, bias or facts; base's own limits and licence hold for it too.",
     ]

@@ -92,12 +92,12 @@ def _numbers(values: Values) -> dict[str, float]:
 
 
 def _config(run: Run, evaluation: Values | None) -> dict[str, Any]:
-    """The run's settings and facts, with what its BLEU was measured with; and what trackio's own runs have."""
+    """The run's settings and provenance, with what its BLEU was measured with; and what trackio's own runs have."""
     measured = {}
     if evaluation:
         measured = {"generation": evaluation["generation"], "signature": evaluation["tuned"]["signature"]}
     own = {"_Username": None, "_Created": _timestamp(run.created), "_Group": None}
-    return {**run.config, "status": run.status, "facts": run.facts, "evaluation": measured, **own}
+    return {**run.config, "status": run.status, "facts": run.provenance, "evaluation": measured, **own}
 
 
 def _timestamp(time: float) -> str:

@@ -14,7 +14,7 @@ from ..config.run_config import RunConfig
 from ..errors import BusyError, ModelError, SettingsError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..store.run_store import Run
-from ..tokenization.prompt_template import markup_facts, template_of_run
+from ..tokenization.prompt_template import markup_provenance, template_of_run
 from ..util import atomic_write
 
 FOLDER = "parent-adapter"
@@ -69,10 +69,10 @@ def require_fit(parent: Run, config: RunConfig, adapter: Path) -> None:
         )
 
 
-def inherited_facts(parent: Run, config: RunConfig) -> dict[str, str]:
+def inherited_provenance(parent: Run, config: RunConfig) -> dict[str, str]:
     """The markup of the parent's chat template, where the child has the same template: the adapter learned it."""
-    parent_template = template_of_run(parent.config["template"], parent.facts)
-    return markup_facts(parent_template) if parent_template.asks_like(template_of_run(config.template, {})) else {}
+    parent_template = template_of_run(parent.config["template"], parent.provenance)
+    return markup_provenance(parent_template) if parent_template.asks_like(template_of_run(config.template, {})) else {}
 
 
 def _saved_shape(parent: Run, adapter: Path) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Course:
     """The data of a run that the rules read."""
 
     config: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     step: int
     total_steps: int
     held_out: tuple[tuple[int, float], ...]
@@ -229,7 +229,7 @@ def _plateau(course: Course) -> Finding | None:
 
 
 def _unchanged(course: Course) -> Finding | None:
-    norm = course.facts.get("adapter_norm")
+    norm = course.provenance.get("adapter_norm")
     no_gradients = len(course.gradients) >= WINDOW and not any(course.gradients)
     if not no_gradients and (norm is None or norm >= UNCHANGED):
         return None
@@ -268,8 +268,8 @@ def _rate_too_low(course: Course) -> Finding | None:
 
 def _never_ends(course: Course) -> Finding | None:
     answers = [sample for sample in course.samples if sample["step"] > 0]
-    limit = course.facts.get("sample_tokens", course.config["train"]["sample_tokens"])
-    expected = len((course.facts.get("fixed_prompt") or {}).get("output", ""))
+    limit = course.provenance.get("sample_tokens", course.config["train"]["sample_tokens"])
+    expected = len((course.provenance.get("fixed_prompt") or {}).get("output", ""))
     if len(answers) < ANSWERS or not course.late or any(sample["ended"] for sample in answers):
         return None
     # Repeated words prove it even where the expected answer may exceed the limit, unless base repeats itself, too.
@@ -298,12 +298,12 @@ def _repeats(text: str) -> bool:
 
 
 def _rows_cut(course: Course) -> Finding | None:
-    rows = course.facts.get("rows_given") or 0
-    dropped, truncated = course.facts.get("rows_dropped", 0), course.facts.get("rows_truncated", 0)
+    rows = course.provenance.get("rows_given") or 0
+    dropped, truncated = course.provenance.get("rows_dropped", 0), course.provenance.get("rows_truncated", 0)
     if not rows or dropped + truncated <= MAX_ROWS * rows:
         return None
     configured = course.config["train"]["max_length"]
-    limit = course.facts.get("max_length", configured)
+    limit = course.provenance.get("max_length", configured)
     by_model = limit < configured
     limited_by = "the model's context of" if by_model else "max_length"
     return Finding(
@@ -345,10 +345,10 @@ class FindingsCache:
         with self._lock:
             cached = self._cache.get(run.id)
             if cached is None or cached[0] != key:
-                names = ("status", "config", "facts", "step", "total_steps")
-                facts = {name: getattr(run, name) for name in names}
+                names = ("status", "config", "step", "total_steps")
+                state = {**{name: getattr(run, name) for name in names}, "facts": run.provenance}
                 samples = [sample for sample in self._store.samples(run.id) if sample["prompt"] == 0]
-                findings = diagnose(facts, self._store.metrics(run.id), samples)
+                findings = diagnose(state, self._store.metrics(run.id), samples)
                 cached = (key, [finding.to_dict() for finding in findings])
             self._cache[run.id] = cached
             self._cache.move_to_end(run.id)

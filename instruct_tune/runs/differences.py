@@ -102,10 +102,10 @@ def _bleu(run: RunDetails) -> str:
 
 
 def _weights(run: RunDetails) -> str:
-    facts = run["facts"]
-    if not facts.get("weights_sha256"):
+    provenance = run["facts"]
+    if not provenance.get("weights_sha256"):
         return "—"
-    return f"{facts['weights_sha256'][:12]}, {facts.get('weights_source', 'unknown')}"
+    return f"{provenance['weights_sha256'][:12]}, {provenance.get('weights_source', 'unknown')}"
 
 
 _ALWAYS: tuple[tuple[str, Callable[[RunDetails], str]], ...] = (

@@ -1,7 +1,7 @@
 """Adds the example runs that come with the project to the run store of a new lab.
 
 They are real runs of the default model, recorded by ``python -m benchmarks.record`` on another machine.
-In the store they are finished runs like any other, so nothing treats them specially. ``facts.recorded``
+In the store they are finished runs like any other, so nothing treats them specially. ``provenance["recorded"]``
 names the machine and the date, and every display of such a run includes it.
 """
 
@@ -77,7 +77,8 @@ def _add_run(store: RunStore, source: Path, row: dict[str, Any]) -> None:
         with atomic_folder(target / checkpoint.name) as written:
             shutil.copytree(checkpoint, written, dirs_exist_ok=True)
     evaluation = json.loads((source / "evaluation.json").read_text(encoding="utf-8"))
-    run = Run(**{"phase": None, "error_kind": None, **row})
+    fields = {"provenance" if name == "facts" else name: value for name, value in row.items()}
+    run = Run(**{"phase": None, "error_kind": None, **fields})
     store.enter(
         run,
         metrics=_lines(source / "metrics.jsonl"),
@@ -91,10 +92,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return values(path.read_bytes(), path.name)
 
 
-def recorded_on(facts: Mapping[str, Any]) -> str | None:
+def recorded_on(provenance: Mapping[str, Any]) -> str | None:
     """ "recorded on MACHINE, DATE" for a run that came with the project; None for one of this lab's own.
 
     The durations of such a run do not apply to this machine.
     """
-    recorded = facts.get("recorded")
+    recorded = provenance.get("recorded")
     return f"recorded on {recorded['machine']}, {recorded['date']}" if recorded else None

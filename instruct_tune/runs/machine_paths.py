@@ -46,7 +46,7 @@ def short_paths(text: str) -> str:
 
 
 def shared(run: Run) -> Run:
-    """The run for an export: configuration, facts and message without folders of this machine."""
+    """The run for an export: configuration, provenance and message without folders of this machine."""
     names, config, data = _names(run), run.config, run.config["data"]
     outgoing = {
         **config,
@@ -54,8 +54,8 @@ def shared(run: Run) -> Run:
         # A filter that counts tokens contains the model's name, too.
         "data": {**_renamed(data, names), "source": source_to_share(data["source"])},
     }
-    facts = {name: _renamed(value, names) for name, value in run.facts.items() if name != "model_path"}
-    return replace(run, config=outgoing, facts=facts, message=message_to_share(run, run.message))
+    provenance = {name: _renamed(value, names) for name, value in run.provenance.items() if name != "model_path"}
+    return replace(run, config=outgoing, provenance=provenance, message=message_to_share(run, run.message))
 
 
 def exported(run: Run) -> Run:
@@ -94,7 +94,7 @@ def _is_folder(model: str) -> bool:
 def _names(run: Run) -> dict[str, str]:
     """Path → last component, for the run's local model and data file."""
     model, source = run.config["model"], run.config["data"]["source"]
-    local = run.facts.get("weights_source") == LOCAL_FOLDER or _is_folder(model)
+    local = run.provenance.get("weights_source") == LOCAL_FOLDER or _is_folder(model)
     names = {model: last_name(model)} if local else {}
     return {path: name for path, name in (names | {source: source_to_share(source)}).items() if name and path != name}
 

@@ -8,27 +8,27 @@ from typing import Any
 from ..pretrained.locate import Weights
 
 
-def other_weights(facts: Mapping[str, Any], here: Weights) -> str | None:
-    """A sentence, where the run with these ``facts`` was trained on other weights of the same name; else None.
+def other_weights(provenance: Mapping[str, Any], here: Weights) -> str | None:
+    """A sentence, where the run with this ``provenance`` was trained on other weights of the same name; else None.
 
     None, too, for a run that recorded no sha256.
     """
-    trained_on = facts.get("weights_sha256")
+    trained_on = provenance.get("weights_sha256")
     if trained_on in (None, here.sha256):
         return None
     return (
-        f"This run was trained on other weights of the same name (from {facts.get('weights_source')}, sha256 "
+        f"This run was trained on other weights of the same name (from {provenance.get('weights_source')}, sha256 "
         f"{trained_on[:8]}…; here they are from {here.source}, sha256 {here.sha256[:8]}…): "
         "its answers here may differ."
     )
 
 
-def other_rows(facts: Mapping[str, Any], fingerprint: str) -> list[str]:
-    """One sentence, where the run with these ``facts`` was trained on rows with another fingerprint; else empty.
+def other_rows(provenance: Mapping[str, Any], fingerprint: str) -> list[str]:
+    """One sentence, where the run with this ``provenance`` was trained on rows with another fingerprint; else empty.
 
     Empty, too, for a run that recorded no fingerprint.
     """
-    if facts.get("data_fingerprint") in (None, fingerprint):
+    if provenance.get("data_fingerprint") in (None, fingerprint):
         return []
     return [
         "This run was trained on other rows: its dataset has changed since, and with it the split. Rows that it was "

@@ -95,8 +95,8 @@ def scrub(run: Run, metrics: Sequence[Mapping[str, Any]], samples: Sequence[Mapp
             )
             for step in steps
         ],
-        base_bleu=run.facts.get("base_bleu"),
-        bleu_rows=run.facts.get("bleu_rows"),
+        base_bleu=run.provenance.get("base_bleu"),
+        bleu_rows=run.provenance.get("bleu_rows"),
         best=ScrubBest(
             held_out_loss=min(held_out, key=held_out.__getitem__, default=None),
             general_loss=min(general, key=general.__getitem__, default=None),
@@ -106,20 +106,20 @@ def scrub(run: Run, metrics: Sequence[Mapping[str, Any]], samples: Sequence[Mapp
 
 
 def without_own_prompts(run: Run) -> Run:
-    """The run without the prompts that a person typed, in its configuration and its facts."""
+    """The run without the prompts that a person typed, in its configuration and its provenance."""
     if not run.config["train"].get("own_prompts"):
         return run
     config = {**run.config, "train": {**run.config["train"], "own_prompts": []}}
     # They are the last ones, so the others keep their numbers.
-    prompts = [prompt for prompt in run.facts.get("prompts", []) if prompt["kind"] != OWN]
-    return replace(run, config=config, facts={**run.facts, "prompts": prompts})
+    prompts = [prompt for prompt in run.provenance.get("prompts", []) if prompt["kind"] != OWN]
+    return replace(run, config=config, provenance={**run.provenance, "prompts": prompts})
 
 
 def _prompts(run: Run) -> list[ScrubPrompt]:
-    rows = run.facts.get("prompts")
+    rows = run.provenance.get("prompts")
     if rows is None:
         # A run from before there were several prompts.
-        first = run.facts.get("fixed_prompt")
+        first = run.provenance.get("fixed_prompt")
         rows = [{"kind": HELD_OUT, **first}] if first else []
     return [
         ScrubPrompt(

@@ -16,7 +16,7 @@ TRAINS = Line("trainer.train()")
 
 
 def job_script(config: RunConfig, repo: str, record: Record | None = None) -> str:
-    """The run as a Python file that puts its adapter, configuration, facts and metrics into ``repo`` on the Hub.
+    """The run as a Python file that puts its adapter, configuration, provenance and metrics into ``repo`` on the Hub.
 
     The files are those that ``runs import`` reads. The job's environment has the token, the file has none.
     """
@@ -92,7 +92,7 @@ def _back(config: RunConfig, repo: str) -> Iterator[Line]:
             elif "eval_loss" in entry:
                 measured["eval", step] = {"kind": "eval", **at, "eval_loss": entry["eval_loss"]}
         measured["bleu", step] = {"kind": "bleu", **at, "bleu": scores["tuned"]}
-        facts = {
+        provenance = {
             "data_fingerprint": FINGERPRINT,
             "device": torch.cuda.get_device_name() if GPU else "cpu",
             "train_rows": len(train_rows),
@@ -102,7 +102,7 @@ def _back(config: RunConfig, repo: str) -> Iterator[Line]:
             "bleu_rows": len(references),
         }
         if arguments.load_best_model_at_end:
-            facts["kept_step"] = trainer.state.best_global_step
+            provenance["kept_step"] = trainer.state.best_global_step
         if state.is_main_process:
             import json
             import math
@@ -118,7 +118,7 @@ def _back(config: RunConfig, repo: str) -> Iterator[Line]:
                 if all(isinstance(value, str) or math.isfinite(value) for value in each.values())
             ]
             (folder / "metrics.jsonl").write_text("".join(json.dumps(each) + "\\n" for each in lines))
-            (folder / "facts.json").write_text(json.dumps(facts))
+            (folder / "facts.json").write_text(json.dumps(provenance))
             (folder / "run_config.json").write_text(json.dumps(CONFIG))
             HfApi().upload_folder(
                 repo_id=REPOSITORY, folder_path=folder, commit_message="The adapter and the numbers of the job"

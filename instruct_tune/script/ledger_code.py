@@ -50,7 +50,7 @@ def after_split() -> Iterator[Line]:
 
 def _in_lab(record: Record | None, number: int) -> str:
     """How many rows the lab kept at the step, where it recorded that."""
-    ledger = record.facts.get("ledger") if record else None
+    ledger = record.provenance.get("ledger") if record else None
     if not isinstance(ledger, Sequence) or number >= len(ledger):
         return ""
     kept = ledger[number].get("kept") if isinstance(ledger[number], Mapping) else None

@@ -13,7 +13,7 @@ from .record import Record
 
 def format_sections(config: RunConfig, record: Record | None) -> list[Section]:
     """Sections from the tokenizer to the rows that a trainer gets."""
-    template = template_of_run(config.template, record.facts if record else {})
+    template = template_of_run(config.template, record.provenance if record else {})
     return [
         Section("format", "The tokenizer", tuple(_tokenizer(config))),
         Section("format", "The prompt", tuple(_chat(template) if template.chat else _texts(template))),

@@ -23,7 +23,7 @@ class Record:
 
     name: str
     ended: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     losses: Mapping[int, float] = field(default_factory=dict)
     evaluations: Mapping[int, float] = field(default_factory=dict)
     evaluation: Mapping[str, Any] | None = None
@@ -35,7 +35,7 @@ class Record:
 
     @property
     def fingerprint(self) -> str | None:
-        return self.facts.get("data_fingerprint")
+        return self.provenance.get("data_fingerprint")
 
     @property
     def tokenize(self) -> str | None:
@@ -44,7 +44,7 @@ class Record:
 
     def versions(self) -> dict[str, str]:
         """The libraries that trained it; a run from elsewhere may name anything, so only what looks like a version."""
-        found = self.facts.get("versions")
+        found = self.provenance.get("versions")
         pairs = found.items() if isinstance(found, Mapping) else ()
         return {str(name): each for name, each in pairs if isinstance(each, str) and _VERSION.fullmatch(each)}
 
@@ -56,7 +56,7 @@ def record_of(run: Run, metrics: Sequence[Mapping[str, Any]], evaluations: Seque
     return Record(
         name=run.name,
         ended=f"{run.status} at step {run.step} of {run.total_steps}",
-        facts=run.facts,
+        provenance=run.provenance,
         losses=dict(list(losses.items())[::every]),
         evaluations={each["step"]: each["eval_loss"] for each in metrics if each["kind"] == "eval"},
         evaluation=evaluations[0] if evaluations else None,

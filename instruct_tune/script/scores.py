@@ -91,9 +91,9 @@ def _bleu_of(evaluation: Mapping[str, Any] | None) -> dict[str, float]:
 
 def differences(config: RunConfig, record: Record) -> Iterator[str]:
     """Sentences on what may differ from the lab's numbers, and why."""
-    facts = record.facts
+    provenance = record.provenance
     machine = ", ".join(
-        str(facts[name]) for name in ("device", "dtype", "matrix_products") if isinstance(facts.get(name), str)
+        value for name in ("device", "dtype", "matrix_products") if isinstance(value := provenance.get(name), str)
     )
     here = f" The lab's machine: {machine}." if machine else ""
     yield (
@@ -112,13 +112,13 @@ def differences(config: RunConfig, record: Record) -> Iterator[str]:
         )
     if not record.is_finished:
         yield f"The lab's run is {record.ended}, and this trains to the end."
-    if facts.get("parent"):
+    if provenance.get("parent"):
         yield "The lab's run went on from another run's adapter, and this begins at base."
-    if facts.get("imported"):
+    if provenance.get("imported"):
         yield "The lab's adapter was imported: it was trained elsewhere, with settings that its files tell."
-    if "4-bit" in str(facts.get("weights_source")):
+    if "4-bit" in str(provenance.get("weights_source")):
         yield "The lab's weights were a 4-bit copy, dequantised: those of the Hub give other numbers."
-    if facts.get("recorded"):
+    if provenance.get("recorded"):
         yield "The lab's numbers were recorded on another machine."
     if record.evaluation is None:
         yield "The lab has not evaluated this run, so there is no BLEU of its own to compare with."

@@ -183,14 +183,14 @@ def _history(record: Record | None) -> Iterator[Line]:
     """What of a stored run's beginning no configuration holds."""
     if record is None:
         return
-    facts = record.facts
+    provenance = record.provenance
     yield from note(f"In the lab this run is {record.ended}.")
-    if isinstance(parent := facts.get("parent"), dict):
+    if isinstance(parent := provenance.get("parent"), dict):
         yield from note(
             f"Only in the lab: it went on from the adapter of {parent.get('name')}, step {parent.get('step')}. Here "
             "training begins at base. To begin where it did, export that run and load its adapter into the model above."
         )
-    if facts.get("imported"):
+    if provenance.get("imported"):
         yield from note(
             "Only in the lab: its adapter was imported, so the settings are those that its files tell. This trains a "
             "new one."

@@ -86,7 +86,7 @@ class Access:
         """
         if viewer.host or not self.multi_user:
             return True
-        return run.started_by in (None, *viewer.ids) and recorded_on(run.facts) is None
+        return run.started_by in (None, *viewer.ids) and recorded_on(run.provenance) is None
 
     def may_read_traceback(self, viewer: Viewer, run: Run) -> bool:
         """Whether ``viewer`` may read where in the code the run failed."""
@@ -98,7 +98,7 @@ class Access:
         Those of a recorded run come with the project. On a lab of one user, a run that a script started without a
         secret is that user's.
         """
-        if viewer.host or recorded_on(run.facts) is not None:
+        if viewer.host or recorded_on(run.provenance) is not None:
             return True
         return not self.multi_user if run.started_by is None else run.started_by in viewer.ids
 

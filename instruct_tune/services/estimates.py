@@ -328,11 +328,11 @@ class Estimates:
                 not _same_adapter(run, config), run.config["train"]["per_device_train_batch_size"] != size
             ),
         ):  # fmt: skip
-            work = run.facts["work"]
+            work = run.provenance["work"]
             effort = Effort(work["trained"], work["read"], work["decoded"])
             if effort.trained:
                 new = _token_cost(architecture.parameters, architecture.trainable(config.lora.r))
-                old = _token_cost(architecture.parameters, run.facts["trainable_parameters"])
+                old = _token_cost(architecture.parameters, run.provenance["trainable_parameters"])
                 other = "" if _same_adapter(run, config) else ", which had another adapter"
                 return Earlier(effort, work["seconds"], new / old, f"from your run {run.name}{other}")
         return None
@@ -399,7 +399,7 @@ class Estimates:
         }
 
     def _lent_cost_json(self, config: RunConfig, workload: Workload, known: Known) -> dict[str, Any]:
-        earlier = [run.facts for run in self._store.all() if run.config["model"] == config.model and not run.live]
+        earlier = [run.provenance for run in self._store.all() if run.config["model"] == config.model and not run.live]
         effort = sum(efforts(config, workload).values(), start=Effort())
         seconds = expected_seconds(effort, earlier)
         return {
@@ -430,8 +430,8 @@ def _count(config: RunConfig, known: Known) -> Workload:
 
 def _trained_here(run: Run, config: RunConfig, device: str) -> bool:
     """Whether a run's pace applies to ``config``: an ended one of the same model, on this machine's device."""
-    on_this_machine = run.facts.get("device", "").partition(":")[0] == device and not recorded_on(run.facts)
-    work = run.facts.get("work", {})
+    on_this_machine = run.provenance.get("device", "").partition(":")[0] == device and not recorded_on(run.provenance)
+    work = run.provenance.get("work", {})
     alike = run.config["model"] == config.model and on_this_machine and not run.live
     return alike and bool(work) and GPU_SECONDS not in work
 

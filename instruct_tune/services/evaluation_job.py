@@ -75,12 +75,12 @@ class EvaluationJob:
         rows = self._datasets.held_out(HOST, config)
         total = (2 + len(set(chosen) - {NEAREST_BASELINE})) * len(rows)
         self.report(done=0, total=total)
-        facts = self._store.get(run_id).facts
+        provenance = self._store.get(run_id).provenance
         work = EvaluationWork(
             ModelSpec(config.model, config.train.bf16_weights),
             run_id,
             self._store.folder(run_id),
-            template_of_run(config.template, facts),
+            template_of_run(config.template, provenance),
             tuple(rows),
             settings,
             tokenize,
@@ -91,7 +91,7 @@ class EvaluationJob:
             base_answers_folder(self._store, run_id),
         )
         outcome = self._answer(work)
-        warnings = [*other_rows(facts, splits.fingerprint), *outcome.warnings]
+        warnings = [*other_rows(provenance, splits.fingerprint), *outcome.warnings]
         stored = self._keep_evaluation(outcome, config.evaluation_rows, splits.fingerprint, warnings)
         outcome.unfinished.done()
         return stored
@@ -139,7 +139,7 @@ class EvaluationJob:
             "data_fingerprint": fingerprint,
             "weights_source": weights.source,
             "weights_sha256": weights.sha256,
-            "other_weights": other_weights(self._store.get(run_id).facts, weights),
+            "other_weights": other_weights(self._store.get(run_id).provenance, weights),
             "warnings": [
                 *bleu_tokenizers.warnings(references, evaluation.tokenize, weights.model),
                 *warnings,

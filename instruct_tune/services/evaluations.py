@@ -267,7 +267,7 @@ class Evaluations:
     def _interpret(self, run_id: str, evaluation: Mapping[str, Any] | None) -> dict[str, Any] | None:
         run = self._store.get(run_id)
         # Of the adapter that was kept, which need not be the last step's.
-        last = run.facts.get("kept_step", run.step)
+        last = run.provenance.get("kept_step", run.step)
         metrics = [metric for metric in self._store.metrics(run_id) if metric["step"] <= last]
         verdict = judge(run.config, metrics, evaluation)
         return verdict.to_dict() if verdict else None

@@ -39,8 +39,8 @@ from .configurations import Configurations
 from .transfers import Transfers
 
 log = logging.getLogger(__name__)
-FACT = "hub_job"
-"""The name of a run's fact: the job that it came back from."""
+JOB_KEY = "hub_job"
+"""The key in a run's provenance: the job that it came back from."""
 POLL_SECONDS = 5.0
 LONGEST_MESSAGE = 300
 _STAGES = {
@@ -223,7 +223,7 @@ class Follower:
 
     def _bring_back(self, own: HubToken) -> None:
         job = self.job
-        there = [run.id for run in self._lab.store.all() if run.facts.get(FACT) == job.id]
+        there = [run.id for run in self._lab.store.all() if run.provenance.get(JOB_KEY) == job.id]
         run_id = there[0] if there else self._imported(own)
         self._save(status=DONE, brought=run_id)
         log.info("brought Hub job %s back as run %s", job.id, run_id)
@@ -236,7 +236,7 @@ class Follower:
             # The rows may have been removed meanwhile, as uploads are.
             usable = job.data and self._lab.configs.may_use(self._viewer, job.data["source"])
             name, data = f"{job.name} (Hub job)"[:LONGEST_NAME], job.data if usable else None
-            return self._lab.transfers.import_run(self._viewer, zipped, name, data, {FACT: job.id})
+            return self._lab.transfers.import_run(self._viewer, zipped, name, data, {JOB_KEY: job.id})
 
     def _save(self, **changes: Any) -> None:
         """Change the job, and store it if it differs."""

@@ -82,7 +82,7 @@ class _Panel:
 
     def warning(self, weights: Weights) -> str | None:
         """That a run was trained on other weights than these."""
-        return next(filter(None, (other_weights(run.facts, weights) for run in self.runs if run)), None)
+        return next(filter(None, (other_weights(run.provenance, weights) for run in self.runs if run)), None)
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ class Inference:
         settings = RunConfig.from_dict(run.config) if run else self._configs.read(viewer, config or {})
         settings = dataclasses.replace(settings, generation=generation_settings(settings, generation))
         pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
-        template = template_of_run(settings.template, run.facts if run else {})
+        template = template_of_run(settings.template, run.provenance if run else {})
         panel = _Panel((Answerer(run_id),), (run,), (template,), settings)
         waiting = AwaitedAnswer(warning=panel.warning)
         answers = self._result(self._work(panel, pairs, partial(whole_answers, settings=settings.generation)), waiting)
@@ -366,7 +366,7 @@ def _spec_of(run: Run) -> ModelSpec:
 
 
 def _template(run: Run) -> PromptTemplate:
-    return template_of_run(run.config["template"], run.facts)
+    return template_of_run(run.config["template"], run.provenance)
 
 
 def _check_question(instruction: Any, input_text: Any) -> None:

@@ -287,7 +287,7 @@ class Push:
         run, is_public = request.run, _is_public(request.run)
         file = self._evaluations.predictions_file(request.viewer, run.id)
         if request.rows is None:
-            return file if is_public and hub_repository.may_redistribute(run.facts.get("data_licence")) else None
+            return file if is_public and hub_repository.may_redistribute(run.provenance.get("data_licence")) else None
         if not is_public and not self._runs.may_publish_rows(request.viewer, run.id):
             raise NotYoursError(f"The rows of run {run.name} are not yours to publish: push it without them.")
         if file is None:
@@ -310,4 +310,4 @@ def _is_public(run: Run) -> bool:
     source = run.config["data"]["source"]
     if not source.startswith(HUB_PREFIX):
         return source in ("bundled", "codealpaca-20k")
-    return not run.facts.get(OWN_DATA) and HubAccess("dataset", source.removeprefix(HUB_PREFIX)).is_public()
+    return not run.provenance.get(OWN_DATA) and HubAccess("dataset", source.removeprefix(HUB_PREFIX)).is_public()

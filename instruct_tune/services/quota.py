@@ -18,13 +18,13 @@ from ..store.disk_usage import folder_bytes
 from ..store.run_store import Run, RunStore
 
 EXPIRES = "expires"
-"""The name of a run's fact: True where a visitor started it on such a lab, so that it is removed after a time like
+"""The key in a run's provenance: True where a visitor started it on such a lab, so that it is removed after a time like
 their uploads. False once the host has renamed, tagged, annotated or shared it: then it stays."""
 
 
 def expires(run: Run) -> bool:
     """Whether a visitor's run is removed after a time."""
-    return bool(run.facts.get(EXPIRES))
+    return bool(run.provenance.get(EXPIRES))
 
 
 class Quota:

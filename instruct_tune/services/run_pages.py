@@ -186,7 +186,7 @@ def _to_share(scrub: Scrub, run: Run, has_texts: bool) -> Scrub:
 
     Those of a recorded run come with the project.
     """
-    typed = recorded_on(run.facts) is None
+    typed = recorded_on(run.provenance) is None
     prompts = [each for each in scrub["prompts"] if has_texts and not (typed and each["kind"] == OWN)]
     steps = [
         {**step, "answers": [answer for answer in step["answers"] if answer["prompt"] < len(prompts)]}

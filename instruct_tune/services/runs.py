@@ -29,7 +29,8 @@ from .types import Checkpoints, RunResult, RunState, RunSummary, TrashedRun
 from .uploads import Uploads
 
 OWN_DATA = "own_data"
-"""The name of a run's fact: True where it is made of an upload, or of what who started it alone may read on the Hub."""
+"""The key in a run's provenance: True where it is made of an upload, or of what who started it alone may read on the
+Hub."""
 TRASH_SECONDS = 3600.0
 """How long a run stays in the trash, from where it can be restored."""
 
@@ -92,7 +93,7 @@ class Runs:
         return {
             **self._summary(viewer, run),
             "config": readable.config,
-            "facts": dict(readable.facts),
+            "facts": dict(readable.provenance),
             "checkpoints": self._checkpoints(run),
             "metrics": self._store.metrics(run_id),
             "samples": self.samples(viewer, run_id),
@@ -115,7 +116,7 @@ class Runs:
             "findings": self._findings.of(run, last),
             "checkpoints": self._checkpoints(run),
             "message": _readable(viewer, run).message,
-            "recorded": recorded_on(run.facts),
+            "recorded": recorded_on(run.provenance),
             "private": run.owner is not None,
         }
 
@@ -143,7 +144,7 @@ class Runs:
         """
         run = self.get(viewer, run_id)
         # Where all prompts are somebody else's own, there is none that ``viewer`` may read.
-        if not (run.facts.get("prompts") or "fixed_prompt" in run.facts):
+        if not (run.provenance.get("prompts") or "fixed_prompt" in run.provenance):
             return []
         return [sample for sample in self._store.samples(run.id) if sample["prompt"] == 0]
 
@@ -185,9 +186,9 @@ class Runs:
             "train_loss": sum(m["loss"] for m in steps) / len(steps) if steps else None,
             "eval_loss": evals[-1] if evals else None,
             "tokens_per_second": tokens / seconds if seconds else None,
-            "trainable_parameters": run.facts.get("trainable_parameters"),
+            "trainable_parameters": run.provenance.get("trainable_parameters"),
             "adapter": str(folder) if folder.is_dir() else None,
-            "model_path": run.facts.get("model_path"),
+            "model_path": run.provenance.get("model_path"),
         }
 
     def traceback(self, viewer: Viewer, run_id: str) -> str | None:
@@ -274,10 +275,10 @@ class Runs:
         They are unless the rows come with the lab, or are on the Hub for everybody. A dataset of the Hub that nobody
         can look up now counts as private, unless the Hub gave it without a token before.
         """
-        if recorded_on(run.facts) is not None:
+        if recorded_on(run.provenance) is not None:
             return False
         source = run.config["data"]["source"]
-        if run.facts.get(OWN_DATA):
+        if run.provenance.get(OWN_DATA):
             return True
         repository = hub_repository(source)
         return source != "bundled" and not (repository and HubAccess("dataset", repository).is_for_everybody())
@@ -289,7 +290,7 @@ class Runs:
 
     def _maker(self, run: Run) -> str | None:
         """Whose data the run, or one that it continues, was made of, or who imported it; None for public data."""
-        starter = run.started_by if run.facts.keys() & {"imported", OWN_DATA} else None
+        starter = run.started_by if run.provenance.keys() & {"imported", OWN_DATA} else None
         owner = self._uploads.owner(run.config["data"]["source"]) or starter or run.owner
         if owner is None and run.parent and self._store.has(run.parent):
             return self._maker(self._store.get(run.parent))
@@ -298,7 +299,7 @@ class Runs:
     def _keep_for_host(self, viewer: Viewer, run: Run) -> None:
         """A visitor's run that the host has changed is not removed after a time."""
         if viewer.host and expires(run):
-            self._store.update(run.id, facts={EXPIRES: False})
+            self._store.update(run.id, provenance={EXPIRES: False})
 
     def _summary(self, viewer: Viewer, run: Run) -> RunSummary:
         readable = _readable(viewer, run)
@@ -316,11 +317,11 @@ class Runs:
             "source": readable.config["data"]["source"],
             "error_kind": run.error_kind,
             "parent": run.parent,
-            "parent_name": (run.facts.get("parent") or {}).get("name"),
+            "parent_name": (run.provenance.get("parent") or {}).get("name"),
             "tags": list(run.tags),
             "notes": run.notes,
-            "recorded": recorded_on(run.facts),
-            "imported": "imported" in run.facts,
+            "recorded": recorded_on(run.provenance),
+            "imported": "imported" in run.provenance,
             "private": run.owner is not None,
             "yours": viewer.host or run.started_by in viewer.ids,
         }
@@ -332,7 +333,7 @@ class Runs:
         """
         losses = {metric["step"]: metric["eval_loss"] for metric in self._store.metrics(run.id, kind="eval")}
         steps = [step_of(path) for path in checkpoints(self._store.folder(run.id))]
-        best, kept = best_evaluation(list(losses.items())), run.facts.get("kept_step")
+        best, kept = best_evaluation(list(losses.items())), run.provenance.get("kept_step")
         return {
             "last": {"step": steps[-1], "eval_loss": losses.get(steps[-1])} if steps else None,
             "best": {"step": best[0], "eval_loss": best[1], "saved": best[0] in (*steps, kept)} if best else None,

@@ -113,12 +113,12 @@ class Training:
         own = self._configs.owner(viewer, config)
         run = self._store.create(name, config.to_dict(), own or (before.owner if before else None), viewer.id, before)
         if own:
-            self._store.update(run.id, facts={OWN_DATA: True})
+            self._store.update(run.id, provenance={OWN_DATA: True})
         if before:
             self._copy_adapter(before, run)
-            self._store.update(run.id, facts=continuation.inherited_facts(before, config))
+            self._store.update(run.id, provenance=continuation.inherited_provenance(before, config))
         if self._access.has_quota(viewer):
-            self._store.update(run.id, facts={EXPIRES: True})
+            self._store.update(run.id, provenance={EXPIRES: True})
         run = self._store.get(run.id)
         self._enqueue(viewer, run, False, device)
         return run.id

@@ -115,8 +115,8 @@ class TrainingJob:
     def progress(self, step: int, total_steps: int) -> None:
         self.store.update(self.run.id, step=step, total_steps=total_steps)
 
-    def facts(self, facts: dict[str, Any]) -> None:
-        self.store.update(self.run.id, facts=facts)
+    def record_provenance(self, provenance: dict[str, Any]) -> None:
+        self.store.update(self.run.id, provenance=provenance)
 
     def answered(self, step: int, answers: Sequence[Answer]) -> None:
         self.store.add_samples(self.run.id, step, [(answer.text, answer.ended) for answer in answers])
@@ -125,14 +125,14 @@ class TrainingJob:
     def bleu(self, step: int, epoch: float, bleu: float) -> None:
         self.store.add_metric(self.run.id, "bleu", step, epoch, {"bleu": bleu})
         self._note("bleu")
-        rows = self.store.get(self.run.id).facts["bleu_rows"]
+        rows = self.store.get(self.run.id).provenance["bleu_rows"]
         self.say(f"BLEU {bleu:.1f} on {rows} held-out rows at step {step}.")
 
     def base_bleu(self, report: BleuReport) -> None:
-        self.facts({"base_bleu": report.bleu, "bleu_signature": report.signature})
+        self.record_provenance({"base_bleu": report.bleu, "bleu_signature": report.signature})
         if self.work:
             self.work.pass_over("bleu")
-        rows = self.store.get(self.run.id).facts["bleu_rows"]
+        rows = self.store.get(self.run.id).provenance["bleu_rows"]
         self.say(f"Base: BLEU {report.bleu:.1f} on {rows} held-out rows.")
 
     def yield_to_queue(self) -> None:
@@ -225,7 +225,7 @@ class TrainingJob:
         while True:
             stored = self.store.get(self.run.id)
             loss = (self.store.last_metric(self.run.id, "train") or {"loss": math.nan})["loss"]
-            work = dataclasses.replace(work, knows_base_bleu="base_bleu" in stored.facts, last_loss=loss)
+            work = dataclasses.replace(work, knows_base_bleu="base_bleu" in stored.provenance, last_loss=loss)
             outcome = self._turn(work)
             if outcome and (not outcome.result.stopped or self.stopping()):
                 return outcome
@@ -237,13 +237,13 @@ class TrainingJob:
             work = dataclasses.replace(work, checkpoint=self._resume_from())
 
     def _turn(self, work: TrainingWork) -> TrainingOutcome | None:
-        """One turn on the device; how long a lent one was used is a fact of the run, from which later ones learn."""
+        """One turn on the device; how long a lent one was used is recorded, and later runs learn from it."""
         self._turn_asked, self._turn_began, expected = time.monotonic(), None, self.seconds_left()
         if not self.device.lent:
             return self.device.run(work, self)
         self.phase("loading")
         if expected is None and self.work:
-            alike = [run.facts for run in self.store.all() if run.config["model"] == self.config.model]
+            alike = [run.provenance for run in self.store.all() if run.config["model"] == self.config.model]
             expected = expected_seconds(self.work.planned, alike)
         try:
             return self.device.run(work, self, expected)
@@ -274,7 +274,7 @@ class TrainingJob:
         counted = count(self.config, train, evaluation, probe, budget, located.context_length, recorded)
         done = Counter(metric["kind"] for metric in self.store.metrics(self.run.id))
         done["samples"] = len({sample["step"] for sample in self.store.samples(self.run.id)})
-        done["bleu"] += "base_bleu" in self.store.get(self.run.id).facts
+        done["bleu"] += "base_bleu" in self.store.get(self.run.id).provenance
         return RunProgress(self.config, counted, done)
 
     def _resume_from(self) -> Path | None:
@@ -288,7 +288,7 @@ class TrainingJob:
 
     def _adapter_of_parent(self) -> Path:
         """The copy of the parent's adapter, which the run begins with."""
-        folder, parent = self.folder / continuation.FOLDER, self.run.facts["parent"]
+        folder, parent = self.folder / continuation.FOLDER, self.run.provenance["parent"]
         if fault := atomic_write.fault(folder):
             raise ModelError(f"The copy of {parent['name']}'s adapter is damaged ({fault}): start this run anew.")
         self.say(f"Begins with the adapter of {parent['name']}, step {parent['step']}.")
@@ -300,7 +300,7 @@ class TrainingJob:
         if recital is None:
             return end_message(outcome.result, self.leave)
         self._note("memorized")
-        self.facts({"recited": dataclasses.asdict(recital)})
+        self.record_provenance({"recited": dataclasses.asdict(recital)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
         return verdict(recital, losses[0], losses[-1], self.config.train, outcome.result.steps)
 
@@ -317,10 +317,10 @@ class TrainingJob:
 
     def _keep_work(self) -> None:
         """Store the work that later estimates take their pace from; that of a longer session before stays."""
-        before = self.store.get(self.run.id).facts.get("work", {"trained": 0})
+        before = self.store.get(self.run.id).provenance.get("work", {"trained": 0})
         if self.work and self.work.tells_pace and self.work.done.trained >= before["trained"]:
             lent = {GPU_SECONDS: self._lent_seconds, GPU_TURNS: self._lent_turns} if self._lent_turns else {}
-            self.store.update(self.run.id, facts={"work": self.work.to_dict() | lent})
+            self.store.update(self.run.id, provenance={"work": self.work.to_dict() | lent})
 
     def _end(self, status: str, message: str, problem: Failure | None = None) -> None:
         if self._lent_turns:

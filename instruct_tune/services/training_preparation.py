@@ -15,7 +15,7 @@ from ..runs.provenance import other_rows, other_weights
 from ..store.run_store import Run, RunStore
 from ..tokenization.chat_template import check_messages, has_clock, with_markup
 from ..tokenization.encode import TokenizedExample, tokenize_rows
-from ..tokenization.prompt_template import PromptTemplate, markup_facts, template_of_run
+from ..tokenization.prompt_template import PromptTemplate, markup_provenance, template_of_run
 from ..training import fixed_prompts
 from ..training.general_text import general_rows
 from ..training.types import TrainingData
@@ -42,7 +42,7 @@ class Preparation:
 
     Args:
         run: The run.
-        store: Gets its facts.
+        store: Gets its provenance.
         say: Adds a sentence to its log.
         check: Raises Stopped where a person requested a stop.
     """
@@ -55,7 +55,7 @@ class Preparation:
         """Tokenise the rows and choose the prompts. Raises DataError and ModelError where they do not fit."""
         template = self._keep_template(located, splits)
         data = self._tokenise(located, splits, template)
-        self._record_facts(located, splits, data)
+        self._record_data(located, splits, data)
         prompts = self._choose_prompts(located, splits, template, data)
         return Prepared(template, data, prompts, self._choose_bleu_rows(splits))
 
@@ -67,12 +67,12 @@ class Preparation:
         run = self._store.get(self._run.id)
         if not run.step:
             return
-        if other_rows(run.facts, splits.fingerprint):
+        if other_rows(run.provenance, splits.fingerprint):
             raise DataError(
                 "The rows have changed since this run began: put the file back as it was and resume, or start a new "
                 "run on the rows as they are now."
             )
-        if warning := other_weights(run.facts, located.weights):
+        if warning := other_weights(run.provenance, located.weights):
             raise ModelError(f"{warning} Start a new run on these, or train this one further.")
 
     def _keep_template(self, located: LocatedModel, splits: Splits) -> PromptTemplate:
@@ -80,13 +80,13 @@ class Preparation:
 
         Raises ModelError where the chat template changes a row's question.
         """
-        template = template_of_run(self._config.template, self._run.facts)
+        template = template_of_run(self._config.template, self._run.provenance)
         if not template.chat or template.markup:
             return template
         rendered = with_markup(located.tokenizer, template)
         rows = (*examples(splits.train), *examples(take_evaluation_rows(splits.test, self._config.evaluation_rows)))
         check_messages(located.tokenizer, (template.user_message(row.instruction, row.input) for row in rows))
-        self._facts(markup_facts(rendered))
+        self._record(markup_provenance(rendered))
         if has_clock(located.tokenizer):
             self._say("The chat template writes the date: this run keeps the prompt's text as it is now.")
         return rendered
@@ -117,7 +117,7 @@ class Preparation:
                 return ()
             if what == TRAINING_ROWS:
                 lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
-                self._store.update(self._run.id, facts={"rows_given": len(rows), "max_length": longest, **lost})
+                self._store.update(self._run.id, provenance={"rows_given": len(rows), "max_length": longest, **lost})
             if done.dropped or done.truncated:
                 self._say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
             if done.changed:
@@ -138,10 +138,10 @@ class Preparation:
             self._say("No held-out rows are left for the probe, so there is no held-out loss while training.")
         return data
 
-    def _record_facts(self, located: LocatedModel, splits: Splits, data: TrainingData) -> None:
-        """Store the facts about data and weights that this run's numbers depend on."""
+    def _record_data(self, located: LocatedModel, splits: Splits, data: TrainingData) -> None:
+        """Store data and weights, which this run's numbers depend on."""
         weights = located.weights
-        facts = {
+        provenance = {
             "model_path": str(weights.path),
             "weights_source": weights.source,
             "weights_sha256": weights.sha256,
@@ -154,7 +154,7 @@ class Preparation:
             "probe_rows": len(data.probe),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
         }
-        self._facts(facts)
+        self._record(provenance)
 
     def _choose_prompts(
         self, located: LocatedModel, splits: Splits, template: PromptTemplate, data: TrainingData
@@ -168,7 +168,7 @@ class Preparation:
         held_out = _each(probe, take_evaluation_rows(splits.test, evaluation_rows))
         prompts = fixed_prompts.choose_all(located, template, settings, held_out, _each(splits.train), data.train)
         if prompts:
-            self._facts(fixed_prompts.facts_of(prompts, settings))
+            self._record(fixed_prompts.provenance_of(prompts, settings))
         answered = sum(prompt.kind == OWN for prompt in prompts)
         if settings.sample_tokens and settings.probes and answered < len(settings.own_prompts):
             self._say("An own prompt does not fit into the model's context, so it is not answered: shorten it.")
@@ -178,11 +178,11 @@ class Preparation:
         """The held-out rows whose BLEU is measured at each evaluation."""
         rows = examples(take_evaluation_rows(splits.test, self._config.train.bleu_rows))
         if rows:
-            self._facts({"bleu_rows": len(rows)})
+            self._record({"bleu_rows": len(rows)})
         return tuple(rows)
 
-    def _facts(self, facts: dict[str, Any]) -> None:
-        self._store.update(self._run.id, facts=facts)
+    def _record(self, provenance: dict[str, Any]) -> None:
+        self._store.update(self._run.id, provenance=provenance)
 
 
 def _each(*parts: Dataset) -> Iterator[Example]:

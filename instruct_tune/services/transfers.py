@@ -142,13 +142,14 @@ class Transfers:
         file: Path,
         name: str = "",
         data: Mapping[str, Any] | None = None,
-        facts: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> str:
         """Put an exported run, or a LoRA adapter trained elsewhere, into the history; its id.
 
         It is finished, and a visitor's alone until they share it. ``data`` (a configuration's; the bundled rows, if
-        none) gives the held-out rows of one whose own did not come along; ``facts`` are the lab's own of it. Raises
-        DataError, ModelError or SettingsError where the zip is not what it should be; then nothing is left of it.
+        none) gives the held-out rows of one whose own did not come along; ``provenance`` is added to the imported one.
+        Raises DataError, ModelError or SettingsError where the zip is not what it should be; then nothing is left of
+        it.
         """
         name = read_name(name)
         if not viewer.host and viewer.id is None:
@@ -156,7 +157,7 @@ class Transfers:
         run_id = self._store.new_id()
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, self._run_folder(run_id), ignore_errors=True)
-            self._import(viewer, run_id, Path(file), name, data or {}, facts or {})
+            self._import(viewer, run_id, Path(file), name, data or {}, provenance or {})
             undo.pop_all()
         return run_id
 
@@ -186,7 +187,7 @@ class Transfers:
         config, message = import_run.configuration(incoming, data, source)
         steps = max((metric["step"] for metric in incoming.metrics), default=0)
         now, owner = time.time(), None if viewer.host else viewer.id
-        facts = {**incoming.facts, **own, "imported": True} | (
+        provenance = {**incoming.provenance, **own, "imported": True} | (
             {EXPIRES: True} if self._access.has_quota(viewer) else {}
         )
         run = Run(
@@ -201,7 +202,7 @@ class Transfers:
             now,
             self._configs.read(HOST, config).to_dict(),
             None,
-            facts,
+            provenance,
             owner,
             started_by=viewer.id,
         )
@@ -215,14 +216,13 @@ class Transfers:
     def _local_models(self, viewer: Viewer) -> dict[str, str]:
         """Folders that runs of this lab were trained on, by the sha256 of their weights."""
         runs = (run for run in self._store.all() if viewer.sees(run.owner))
-        local = (run for run in runs if run.facts.get("weights_source") == LOCAL_FOLDER)
-        return {
-            str(run.facts["weights_sha256"]): run.config["model"] for run in local if os.path.isdir(run.config["model"])
-        }
+        trained = ((run.config["model"], run.provenance) for run in runs)
+        local = ((model, weights) for model, weights in trained if weights.get("weights_source") == LOCAL_FOLDER)
+        return {str(weights["weights_sha256"]): model for model, weights in local if os.path.isdir(model)}
 
 
 def _subject(run: Run) -> Subject:
     from ..export.figures import subject
 
     outgoing = exported(run)
-    return subject(run.name, outgoing.config, outgoing.facts)
+    return subject(run.name, outgoing.config, outgoing.provenance)

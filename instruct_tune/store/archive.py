@@ -155,4 +155,4 @@ class RunArchive:
 
 def _is_sealed(run: Run) -> bool:
     """Whether nothing writes to the run; runs that come with the project need no copy."""
-    return not run.live and "recorded" not in run.facts
+    return not run.live and "recorded" not in run.provenance

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 LIVE = ("queued", "running", "stopping")
 """Statuses of a run that is queued or in progress."""
 _JSON_COLUMNS = ("config", "facts", "tags")
+"""``facts`` holds ``Run.provenance``: the column keeps the name that scripts read in ``run.jsonl``."""
 _RESERVE_FILE, _RESERVE_BYTES = ".room", 1 << 20
 _NEXT_REVISION = "revision = revision + 1"
 """Recovery compares revisions to detect that a run's snapshot is newer than a history that lost its last entries."""
@@ -55,7 +56,7 @@ _SNAPSHOT_FIELDS = {"status", "name", "owner", "binned", "tags", "notes"}
 class Run:
     """One row of the history. Times are seconds since the epoch.
 
-    ``facts``: what the run was measured with. ``owner``: the only visitor who sees it (None: everyone).
+    ``provenance``: what the run was measured with. ``owner``: the only visitor who sees it (None: everyone).
     ``started_by``: who may stop it besides the host (None: anyone). ``binned``: when it was moved to the trash, else
     None. ``parent``: the run whose adapter it started from.
     """
@@ -71,7 +72,7 @@ class Run:
     ended: float | None
     config: dict[str, Any]
     error_kind: str | None
-    facts: dict[str, Any]
+    provenance: dict[str, Any]
     owner: str | None = None
     binned: float | None = None
     started_by: str | None = None
@@ -89,7 +90,7 @@ class Run:
         return not self.live and self.status != "finished"
 
 
-_PLAIN_COLUMNS = tuple(field.name for field in dataclasses.fields(Run) if field.name not in ("config", "facts"))
+_PLAIN_COLUMNS = tuple(field.name for field in dataclasses.fields(Run) if field.name not in ("config", "provenance"))
 
 
 def default_data_dir() -> Path:
@@ -155,11 +156,11 @@ class RunStore:
         run_id = self.new_id()
         row = {"id": run_id, "name": name or run_id, "status": "queued", "created": time.time()}
         owned = {"owner": owner, "started_by": started_by, "parent": parent.id if parent else None}
-        # In the facts too, because the parent may be deleted later.
-        step = parent.facts.get("kept_step", parent.step) if parent else 0
-        facts = {"parent": {"id": parent.id, "name": parent.name, "step": step}} if parent else {}
+        # In the provenance too, because the parent may be deleted later.
+        step = parent.provenance.get("kept_step", parent.step) if parent else 0
+        provenance = {"parent": {"id": parent.id, "name": parent.name, "step": step}} if parent else {}
         with self._write() as db:
-            insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(facts), **owned})
+            insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(provenance), **owned})
             status_log.note(db, run_id, f"Accepted; it goes on from {parent.name}." if parent else "Accepted.")
         self._write_snapshot(run_id)
         return self.get(run_id)
@@ -178,8 +179,9 @@ class RunStore:
 
         Each history row has the form that the method reading its table returns. The caller fills the folder.
         """
-        as_json = {name: json.dumps(getattr(run, name)) for name in _JSON_COLUMNS}
-        row = {**dataclasses.asdict(run), **as_json}
+        fields = dataclasses.asdict(run)
+        fields["facts"] = fields.pop("provenance")
+        row = {**fields, **{name: json.dumps(fields[name]) for name in _JSON_COLUMNS}}
         # Before taking the lock, because there may be many rows.
         rows = {
             table: [{"run_id": run.id, **as_columns(table, each)} for each in records]
@@ -232,7 +234,7 @@ class RunStore:
         return [_run(row) for row in self._read(query)]
 
     def listed(self) -> list[Run]:
-        """``all``, with only the parts of config and facts that the list of runs shows.
+        """``all``, with only the parts of config and provenance that the list of runs shows.
 
         Both can be large in an imported run, and they are read while other threads wait for the lock.
         """
@@ -254,13 +256,13 @@ class RunStore:
             return self._db.total_changes, self._db.execute("PRAGMA data_version").fetchone()[0]
 
     def update(self, run_id: str, *, reason: str = "", traceback: str | None = None, **fields: Any) -> None:
-        """Set columns of a run; ``facts`` are merged into the stored ones.
+        """Set columns of a run; ``provenance`` is merged into the stored one.
 
         A change of status or phase is logged with ``reason``, or with the new message if there is none.
         """
         with self._write() as db:
-            if "facts" in fields:
-                fields["facts"] = json.dumps({**self.get(run_id).facts, **fields["facts"]})
+            if "provenance" in fields:
+                fields["facts"] = json.dumps({**self.get(run_id).provenance, **fields.pop("provenance")})
             columns = ", ".join(f"{name} = ?" for name in fields)
             db.execute(f"UPDATE runs SET {columns}, {_NEXT_REVISION} WHERE id = ?", (*fields.values(), run_id))
             if "status" in fields or "phase" in fields:
@@ -487,11 +489,11 @@ def _delete_rows(db: sqlite3.Connection, run_id: str) -> None:
 def _listed_run(row: sqlite3.Row) -> Run:
     *own, model, source, parent, recorded, imported = tuple(row)
     fields = dict(zip(_PLAIN_COLUMNS, own, strict=True))
-    facts = {name: json.loads(text) for name, text in (("parent", parent), ("recorded", recorded)) if text}
+    provenance = {name: json.loads(text) for name, text in (("parent", parent), ("recorded", recorded)) if text}
     return Run(
         **{**fields, "tags": tuple(json.loads(fields["tags"]))},
         config={"model": model, "data": {"source": source}},
-        facts={**facts, "imported": True} if imported else facts,
+        provenance={**provenance, "imported": True} if imported else provenance,
     )
 
 
@@ -499,6 +501,7 @@ def _run(row: sqlite3.Row) -> Run:
     fields = dict(row)
     del fields["revision"]
     fields |= {name: json.loads(fields[name]) for name in _JSON_COLUMNS}
+    fields["provenance"] = fields.pop("facts")
     if "train" in fields["config"]:
         # A run from before this setting answered its prompts at every probe.
         fields["config"]["train"].setdefault("sample_every", 1)

@@ -15,8 +15,8 @@ from typing import Any
 from ..errors import SettingsError
 from ..text.plain_text import shown_name
 
-MARKUP_FACTS = ("chat_before", "chat_after")
-"""Names of the run facts that store the chat template's markup."""
+MARKUP_KEYS = ("chat_before", "chat_after")
+"""Keys in a run's provenance that store the chat template's markup."""
 
 _PLACEHOLDER = re.compile(r"\{(instruction|input)\}")
 _SHOWN = 5
@@ -106,19 +106,19 @@ def template_from(setting: str | Mapping[str, str]) -> PromptTemplate:
     return PromptTemplate(setting.get("name", "custom"), setting["without_input"], setting["with_input"])
 
 
-def template_of_run(setting: str | Mapping[str, str], facts: Mapping[str, Any]) -> PromptTemplate:
-    """Return the template of a run with these facts: a chat template as rendered when the run began."""
+def template_of_run(setting: str | Mapping[str, str], provenance: Mapping[str, Any]) -> PromptTemplate:
+    """Return the template of a run with this provenance: a chat template as rendered when the run began."""
     template = template_from(setting)
-    before, after = (facts.get(name) for name in MARKUP_FACTS)
+    before, after = (provenance.get(name) for name in MARKUP_KEYS)
     if template.chat and isinstance(before, str) and isinstance(after, str):
         return replace(template, markup=ChatMarkup(before, after))
     return template
 
 
-def markup_facts(template: PromptTemplate) -> dict[str, str]:
-    """Return the facts from which ``template_of_run`` restores the markup; empty if there is none."""
+def markup_provenance(template: PromptTemplate) -> dict[str, str]:
+    """Return the provenance from which ``template_of_run`` restores the markup; empty if there is none."""
     markup = template.markup
-    return dict(zip(MARKUP_FACTS, (markup.before, markup.after), strict=True)) if markup else {}
+    return dict(zip(MARKUP_KEYS, (markup.before, markup.after), strict=True)) if markup else {}
 
 
 def _text_problems(path: str, text: str | None, required: tuple[str, ...], forbidden: tuple[str, ...]) -> list[str]:

@@ -87,16 +87,16 @@ def choose_all(
     )
 
 
-def facts_of(prompts: Sequence[FixedPrompt], settings: TrainSettings) -> dict[str, Any]:
+def provenance_of(prompts: Sequence[FixedPrompt], settings: TrainSettings) -> dict[str, Any]:
     """What is stored with the run: the ``prompts``, the most tokens of an answer, and the first row's texts.
 
     The latter, ``fixed_prompt``, is what a run with one prompt has.
     """
     texts = [prompt.to_dict() for prompt in prompts]
-    facts: dict[str, Any] = {"prompts": texts, "sample_tokens": answer_limit(prompts, settings.sample_tokens)}
+    provenance: dict[str, Any] = {"prompts": texts, "sample_tokens": answer_limit(prompts, settings.sample_tokens)}
     if prompts[0].kind != OWN:
-        facts["fixed_prompt"] = {name: texts[0][name] for name in ("instruction", "input", "output")}
-    return facts
+        provenance["fixed_prompt"] = {name: texts[0][name] for name in ("instruction", "input", "output")}
+    return provenance
 
 
 def answer_limit(prompts: Sequence[FixedPrompt], sample_tokens: int) -> int:

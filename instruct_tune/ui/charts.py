@@ -50,17 +50,17 @@ def loss_figure(
     run_id: str,
     log_scale: bool,
     findings: Sequence[Mapping[str, Any]] = (),
-    facts: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
     total_steps: int = 0,
 ) -> dict[str, Any]:
     """The value of ``loss_chart``: batch losses as dots, their smoothed line, held-out losses, over optimizer steps.
 
     Held-out loss, smoothed training loss and BLEU are visible at first, the others once they are clicked in the
-    legend. BLEU has an axis of its own on the right, and a dashed line at base's. ``facts`` are the run's; they name
+    legend. BLEU has an axis of its own on the right, and a dashed line at base's. The run's ``provenance`` names
     the rows behind each line. With ``total_steps`` the axis reaches that far, however few are done. The steps of each
     of ``findings`` are shaded and labelled. ``description`` is the plot in words, for screen readers.
     """
-    facts = facts or {}
+    provenance = provenance or {}
     train = [m for m in metrics if m["kind"] == "train"]
     dots = thin(train, MAX_DOTS)
     line = thin(list(zip((m["step"] for m in train), smooth([m["loss"] for m in train]), strict=True)), MAX_LINE)
@@ -94,11 +94,11 @@ def loss_figure(
         (
             "eval",
             "eval_loss",
-            f"held-out loss, {_rows(facts, 'evaluation_rows')}",
+            f"held-out loss, {_rows(provenance, 'evaluation_rows')}",
             {"color": AMBER, "width": 2, "dash": "dot"},
         ),
         ("general", "general_loss", "general loss, no instruction data", {"color": GREEN, "width": 2, "dash": "dash"}),
-        ("probe", "probe_loss", f"held-out loss, {_rows(facts, 'probe_rows')}", {"color": ACCENT, "width": 3.5}),
+        ("probe", "probe_loss", f"held-out loss, {_rows(provenance, 'probe_rows')}", {"color": ACCENT, "width": 3.5}),
     ):
         points = thin([m for m in metrics if m["kind"] == kind], MAX_LINE // 3)
         if points:
@@ -130,7 +130,7 @@ def loss_figure(
         **_marks(findings, max([total_steps, 1, *(m["step"] for m in metrics)])),
     }
     if bleu := [m for m in metrics if m["kind"] == "bleu"]:
-        data += _bleu_lines(bleu, facts)
+        data += _bleu_lines(bleu, provenance)
         layout["yaxis2"] = {
             "title": {"text": "BLEU"},
             "overlaying": "y", "side": "right", "showgrid": False, "rangemode": "tozero",
@@ -160,20 +160,20 @@ def _visible(at_first: bool) -> bool | str:
     return True if at_first else "legendonly"
 
 
-def _rows(facts: Mapping[str, Any], name: str) -> str:
+def _rows(provenance: Mapping[str, Any], name: str) -> str:
     """``8 probe rows``, or ``probe rows`` where their number is not known."""
-    count, words = _count(facts, name), name.replace("_", " ")
+    count, words = _count(provenance, name), name.replace("_", " ")
     return f"{count:,} {words}" if count else words
 
 
-def _count(facts: Mapping[str, Any], name: str) -> int:
+def _count(provenance: Mapping[str, Any], name: str) -> int:
     """The number; 0 where an older or imported run does not tell it."""
-    return count if isinstance(count := facts.get(name), int) else 0
+    return count if isinstance(count := provenance.get(name), int) else 0
 
 
-def _bleu_lines(bleu: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    steps, base = [m["step"] for m in bleu], facts.get("base_bleu")
-    rows = _count(facts, "bleu_rows")
+def _bleu_lines(bleu: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    steps, base = [m["step"] for m in bleu], provenance.get("base_bleu")
+    rows = _count(provenance, "bleu_rows")
     name = f"BLEU on {rows:,} rows" if rows else "BLEU"
     look: dict[str, Any] = {"yaxis": "y2", "mode": "lines+markers", "line": {"color": PURPLE}}
     hover = {"hovertemplate": "step %{x}: BLEU %{y:.1f}<extra></extra>"}

@@ -99,8 +99,8 @@ def with_hostile_texts(contents):
     scrub = contents.scrub
     prompts = [{**each, "instruction": text(), "input": text(), "expected": text()} for each in scrub["prompts"]]
     steps = [{**step, "answers": [{**each, "text": text()} for each in step["answers"]]} for step in scrub["steps"]]
-    facts = {
-        **contents.run.facts,
+    provenance = {
+        **contents.run.provenance,
         "data_licence": text(), "data_fingerprint": text(), "versions": {text(): text()},
         "recorded": {"machine": text(), "date": text()},
         "ledger": [
@@ -110,7 +110,13 @@ def with_hostile_texts(contents):
     }  # fmt: skip
     config = {**contents.run.config, "model": text(), "data": {**contents.run.config["data"], "source": text()}}
     run = dataclasses.replace(
-        contents.run, name=text(), tags=(text(), text()), facts=facts, config=config, status="failed", message=text()
+        contents.run,
+        name=text(),
+        tags=(text(), text()),
+        provenance=provenance,
+        config=config,
+        status="failed",
+        message=text(),
     )
     finding = {"steps": [1, 2], "label": text(), "sentence": text(), "advice": text()}
     return dataclasses.replace(

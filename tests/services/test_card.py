@@ -27,6 +27,7 @@ def recorded(name="good"):
     """(run, evaluations, metrics) of a recorded run that comes with the project."""
     folder = ASSETS / name
     fields = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    fields["provenance"] = fields.pop("facts")
     evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return Run(**{"phase": None, "error_kind": None, **fields}), [evaluation], metrics
@@ -60,13 +61,13 @@ def test_it_says_what_was_measured_and_on_which_weights():
     first = next(metric["probe_loss"] for metric in metrics if metric["kind"] == "probe")
     card = model_card(run, [evaluation], metrics)
     for words in (
-        run.facts["data_fingerprint"], "a672150fb4f99d7c", "These were a 4-bit copy", f"| BLEU |{scores}",
+        run.provenance["data_fingerprint"], "a672150fb4f99d7c", "These were a 4-bit copy", f"| BLEU |{scores}",
         f"{evaluation['tuned']['bp']:.3f}", f"Held-out loss, probe rows: {first:.3f} at step 0", "lora\\.r | 16",
         "### Response:", "recorded on", "without\\_input: 931 kept, 635 dropped", "transformers 5\\.23\\.0",
     ):  # fmt: skip
         assert words in card
-    before_ledgers = {name: fact for name, fact in run.facts.items() if name != "ledger"}
-    without = model_card(dataclasses.replace(run, facts={**before_ledgers, "weights_source": "Hub"}), [])
+    before_ledgers = {name: fact for name, fact in run.provenance.items() if name != "ledger"}
+    without = model_card(dataclasses.replace(run, provenance={**before_ledgers, "weights_source": "Hub"}), [])
     assert "how many rows each kept was not recorded" in without
     assert "4-bit" not in without
     assert "It has not been evaluated" in without
@@ -124,10 +125,10 @@ def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeyp
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     with opened(tmp_path / "data") as lab:
         run_id = finished(lab, smoke(template=template), "tulip")
-        run, facts = lab.runs.get(HOST, run_id), lab.runs.details(HOST, run_id)["facts"]
+        run, provenance = lab.runs.get(HOST, run_id), lab.runs.details(HOST, run_id)["facts"]
         card = model_card(run, [], lab.runs.metrics(HOST, run_id))
-        assert f"- without\\_input: {facts['ledger'][0]['kept']:,} kept" in card
-        code = snippet(card).replace('"tiny-random"', repr(facts["model_path"]))
+        assert f"- without\\_input: {provenance['ledger'][0]['kept']:,} kept" in card
+        code = snippet(card).replace('"tiny-random"', repr(provenance["model_path"]))
         code = code.replace("path/to/this/folder", str(lab.store.folder(run_id) / "adapter"))
         output = io.StringIO()
         with contextlib.redirect_stdout(output), torch.random.fork_rng():
@@ -144,7 +145,8 @@ def test_a_chat_template_is_prompted_as_a_chat():
 
 def test_a_chat_run_that_kept_its_markup_shows_the_text_it_was_trained_on():
     run, _, _ = recorded()
-    kept = dataclasses.replace(run, facts={**run.facts, "chat_before": "Monday. <user>", "chat_after": "<end>"})
+    markup = {"chat_before": "Monday. <user>", "chat_after": "<end>"}
+    kept = dataclasses.replace(run, provenance={**run.provenance, **markup})
     card = model_card(changed(kept, template="chat"), [])
     assert 'prompt = "Monday. <user>Reverse a string in Python.<end>"' in snippet(card)
     assert "Monday. <user>{message}<end>" in card

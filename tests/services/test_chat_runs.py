@@ -67,27 +67,27 @@ def prompts_of(monkeypatch):
 def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template, tmp_path, monkeypatch):
     folder = with_template(CLOCK)
     run_id = finished(lab, chat(folder, train={"max_steps": 2}), "clock")
-    facts = lab.runs.details(HOST, run_id)["facts"]
-    assert facts["chat_after"] == "]"
-    assert facts["chat_before"].count(":") == 2
+    provenance = lab.runs.details(HOST, run_id)["facts"]
+    assert provenance["chat_after"] == "]"
+    assert provenance["chat_before"].count(":") == 2
     events = [event["text"] for event in lab.runs.details(HOST, run_id)["events"]]
     assert sum("keeps the prompt's text" in text for text in events) == 1
     prompts = prompts_of(monkeypatch)
     lab.inference.generate(HOST, run_id, [{"instruction": "Hi"}], generation={"max_new_tokens": 1})
     list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 1}))
-    assert set(prompts) == {f"{facts['chat_before']}Hi]"}
+    assert set(prompts) == {f"{provenance['chat_before']}Hi]"}
     # A run continued from it keeps the text too, and so does the run imported from its exported zip.
     child = lab.training.start(HOST, {"train": {"max_steps": 1}}, "child", parent=run_id)
-    assert lab.training.wait(child, PATIENCE).facts["chat_before"] == facts["chat_before"]
+    assert lab.training.wait(child, PATIENCE).provenance["chat_before"] == provenance["chat_before"]
     imported = lab.transfers.import_run(HOST, lab.transfers.export(HOST, run_id, tmp_path / "run.zip"))
-    assert lab.runs.details(HOST, imported)["facts"]["chat_before"] == facts["chat_before"]
+    assert lab.runs.details(HOST, imported)["facts"]["chat_before"] == provenance["chat_before"]
 
 
 def test_a_run_with_another_template_inherits_no_markup(lab, with_template):
     folder = with_template(CLOCK)
     run_id = finished(lab, chat(folder, train={"max_steps": 1}))
     child = lab.training.start(HOST, {"template": "lesson", "train": {"max_steps": 1}}, parent=run_id)
-    assert "chat_before" not in lab.training.wait(child, PATIENCE).facts
+    assert "chat_before" not in lab.training.wait(child, PATIENCE).provenance
 
 
 def test_a_resumed_run_goes_on_with_its_text(lab, with_template, pace):

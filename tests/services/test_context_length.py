@@ -46,9 +46,9 @@ def test_every_place_counts_with_the_context(lab, tmp_path, overlong):
     at, row = next((at, row) for at, row in enumerate(rows) if len(row["output"]) > CONTEXT)
     assert len(lab.datasets.mask(HOST, settings, row["instruction"], "", row["output"])["input_ids"]) == CONTEXT
     assert str(CONTEXT) in lab.datasets.token_view(HOST, settings, at).explanation
-    facts = lab.runs.details(HOST, finished(lab, settings))["facts"]
-    assert (facts["rows_dropped"], facts["rows_truncated"]) == (cost["dropped"], cost["truncated"])
-    assert facts["max_length"] == CONTEXT
+    recorded = lab.runs.details(HOST, finished(lab, settings))["facts"]
+    assert (recorded["rows_dropped"], recorded["rows_truncated"]) == (cost["dropped"], cost["truncated"])
+    assert recorded["max_length"] == CONTEXT
 
 
 def test_the_passes_of_a_step_have_the_rows_of_the_run(lab, tmp_path):
@@ -90,8 +90,8 @@ def test_held_out_rows_that_do_not_fit_are_not_counted_and_no_error():
     ],
 )
 def test_the_finding_names_the_limit_that_counted(used, words, advice):
-    facts = {"rows_given": 10, "rows_dropped": 9, "rows_truncated": 0} | ({"max_length": used} if used else {})
-    run = {"status": "finished", "config": RunConfig().to_dict(), "facts": facts, "step": 0, "total_steps": 0}
+    recorded = {"rows_given": 10, "rows_dropped": 9, "rows_truncated": 0} | ({"max_length": used} if used else {})
+    run = {"status": "finished", "config": RunConfig().to_dict(), "facts": recorded, "step": 0, "total_steps": 0}
     (finding,) = diagnose(run, [], [])
     assert words in finding.sentence
     assert finding.advice.startswith(advice)

@@ -14,7 +14,7 @@ from instruct_tune.ui.run_text import findings_text
 
 
 def findings_of(
-    held_out=(), own=(), samples=(), *, answer_texts=(), step=None, total=None, every=2, grad=1.0, facts=None,
+    held_out=(), own=(), samples=(), *, answer_texts=(), step=None, total=None, every=2, grad=1.0, provenance=None,
     status="running", **train
 ):  # fmt: skip
     """The findings on a run with these losses; ``held_out`` and ``samples`` have one entry per ``every`` steps."""
@@ -24,7 +24,7 @@ def findings_of(
     answers = [{"step": every * at, "ended": ended, "text": texts[at]} for at, ended in enumerate(samples)]
     last = step or max((metric["step"] for metric in metrics), default=0)
     config = RunConfig.from_dict({"train": train}).to_dict()
-    run = {"status": status, "config": config, "facts": facts or {}, "step": last, "total_steps": total or last}
+    run = {"status": status, "config": config, "facts": provenance or {}, "step": last, "total_steps": total or last}
     return diagnose(run, metrics, answers)
 
 
@@ -129,8 +129,8 @@ def test_a_plateau_is_four_measurements_without_a_lower_loss():
         ([False, False, False, True], {}, False),
         ([False] * 3, {}, False),
         ([False] * 4, {"total": 40}, False),
-        ([False] * 4, {"facts": {"fixed_prompt": {"output": "x" * 121}}}, False),
-        ([False] * 4, {"facts": {"fixed_prompt": {"output": "x" * 120}}}, True),
+        ([False] * 4, {"provenance": {"fixed_prompt": {"output": "x" * 121}}}, False),
+        ([False] * 4, {"provenance": {"fixed_prompt": {"output": "x" * 120}}}, True),
     ],
 )
 def test_answers_that_never_end(ended, given, found):
@@ -139,17 +139,17 @@ def test_answers_that_never_end(ended, given, found):
 
 def test_an_adapter_that_is_as_it_began_explains_the_flat_loss():
     flat = (2.0, 2.0, 2.0)
-    assert kinds(flat, facts={"adapter_norm": 1e-5}) == ["unchanged"]
+    assert kinds(flat, provenance={"adapter_norm": 1e-5}) == ["unchanged"]
     assert kinds(flat, (1.0,) * 4, grad=0.0) == ["unchanged"]
-    assert kinds(flat, facts={"adapter_norm": 2.0}) == ["rate_too_low"]
+    assert kinds(flat, provenance={"adapter_norm": 2.0}) == ["rate_too_low"]
 
 
 @pytest.mark.parametrize(
     ("lost", "found"), [((5, 0), False), ((6, 0), True), ((0, 6), True), ((3, 3), True), ((0, 0), False)]
 )
 def test_most_rows_cut_or_dropped(lost, found):
-    facts = {"rows_given": 10, "rows_dropped": lost[0], "rows_truncated": lost[1]}
-    assert (kinds(facts=facts) == ["rows_cut"]) is found
+    provenance = {"rows_given": 10, "rows_dropped": lost[0], "rows_truncated": lost[1]}
+    assert (kinds(provenance=provenance) == ["rows_cut"]) is found
 
 
 PROSE = "To reverse a list in place, call its method reverse, which gives nothing back at all."
@@ -166,7 +166,7 @@ ROUND = "It is so: " + "git fetch and pull " * 6
     ],
 )
 def test_words_that_go_round_say_it_where_the_expected_answer_is_long(answers, found):
-    long = {"facts": {"fixed_prompt": {"output": "x" * 500}}, "step": 8, "total": 8, "learning_rate": 0.02}
+    long = {"provenance": {"fixed_prompt": {"output": "x" * 500}}, "step": 8, "total": 8, "learning_rate": 0.02}
     findings = findings_of(samples=[False] * 5, answer_texts=answers, **long)
     assert [finding.kind for finding in findings] == ["never_ends"] * found
     if found:
@@ -210,9 +210,9 @@ def test_each_finding_is_shaded_on_the_plot_and_described_below_it():
 def test_a_run_of_the_lab_tells_its_findings_and_what_they_rest_on(tmp_path):
     with opened(tmp_path / "data") as lab:
         run_id = finished(lab, smoke(train={"max_length": 400, "learning_rate": 1e-9}))
-        facts = lab.runs.details(HOST, run_id)["facts"]
-        assert 0 < facts["adapter_norm"] < 1e-3
-        assert facts["rows_given"] == facts["train_rows"] + facts["rows_dropped"]
+        provenance = lab.runs.details(HOST, run_id)["facts"]
+        assert 0 < provenance["adapter_norm"] < 1e-3
+        assert provenance["rows_given"] == provenance["train_rows"] + provenance["rows_dropped"]
         findings = lab.training.status(HOST, run_id)["findings"]
         assert "unchanged" in [finding["kind"] for finding in findings]
         assert lab.runs.details(HOST, run_id)["findings"] == findings

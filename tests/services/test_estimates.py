@@ -55,9 +55,9 @@ def test_a_run_takes_the_steps_and_tokens_that_were_estimated(tmp_path):
     with opened(tmp_path) as lab:
         cost = lab.estimates.cost(HOST, smoke())
         run_id = finished(lab, smoke())
-        result, facts = lab.runs.result(HOST, run_id), lab.runs.details(HOST, run_id)["facts"]
+        result, provenance = lab.runs.result(HOST, run_id), lab.runs.details(HOST, run_id)["facts"]
     assert (cost["steps"], cost["tokens"]) == (result["steps"], result["tokens"])
-    assert cost["trainable_parameters"] == facts["trainable_parameters"]
+    assert cost["trainable_parameters"] == provenance["trainable_parameters"]
     assert cost["speed"].startswith(estimates.MEASURED)
     assert cost["seconds"]["total"] == pytest.approx(sum(v for k, v in cost["seconds"].items() if k != "total"))
     assert cost["unknown"] is None
@@ -97,7 +97,7 @@ def pace_of(work) -> float:
 def test_after_a_run_its_own_speed_counts(tmp_path, measured):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(), "mine")
-        work = lab.store.get(run_id).facts["work"]
+        work = lab.store.get(run_id).provenance["work"]
         cost = lab.estimates.cost(HOST, smoke())
         assert cost["speed"] == "from your run mine"
         # The first of four steps includes one-time work.
@@ -112,8 +112,8 @@ def test_another_adapter_is_estimated_at_the_pace_of_the_same_run(tmp_path, meas
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(), "mine")
         # Something else kept the machine busy: the run took an hour.
-        work = lab.store.get(run_id).facts["work"]
-        lab.store.update(run_id, facts={"work": {**work, "seconds": 3600.0}})
+        work = lab.store.get(run_id).provenance["work"]
+        lab.store.update(run_id, provenance={"work": {**work, "seconds": 3600.0}})
         same, other = (lab.estimates.cost(HOST, smoke(**each)) for each in ({}, {"lora": lora}))
         assert other["speed"] == "from your run mine, which had another adapter"
         assert a_token(same) == pytest.approx(pace_of({**work, "seconds": 3600.0}))
@@ -130,7 +130,7 @@ def test_a_stopped_run_tells_the_pace_of_what_it_did(tmp_path, monkeypatch, meas
         pace.at[6] = lambda runner: lab.training.stop(HOST, runner.run.id)
         run_id = lab.training.start(HOST, longer, "half")
         assert lab.training.wait(run_id, PATIENCE).status == "stopped"
-        work = lab.store.get(run_id).facts["work"]
+        work = lab.store.get(run_id).provenance["work"]
         cost = lab.estimates.cost(HOST, longer)
         assert cost["speed"] == "from your run half"
         assert 0 < work["trained"] < cost["tokens"]
@@ -143,7 +143,7 @@ def test_a_run_stopped_after_a_step_tells_no_pace(tmp_path, monkeypatch, measure
         pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
         run_id = lab.training.start(HOST, smoke(), "short")
         assert lab.training.wait(run_id, PATIENCE).status == "stopped"
-        assert "work" not in lab.store.get(run_id).facts
+        assert "work" not in lab.store.get(run_id).provenance
         assert lab.estimates.cost(HOST, smoke())["speed"].startswith(estimates.MEASURED)
 
 

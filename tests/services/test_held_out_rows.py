@@ -90,7 +90,7 @@ def test_the_page_itself_has_the_first_answers(lab, without_dataset):
     for name, box in shown.items():
         # gradio's code boxes leave out blank lines around a text.
         assert components[f"compare-{box}"].value.strip() == row[name].strip()
-    recorded = lab.store.get(BEST).facts["recorded"]["date"]
+    recorded = lab.store.get(BEST).provenance["recorded"]["date"]
     assert f"on {recorded} (" in components["compare-state"].value.replace("\\", "")
     assert "expected words" in components["compare-tuned-diff-facts"].value
     assert f"of {EVALUATED} answers changed" in components["compare-effect-sentence"].value

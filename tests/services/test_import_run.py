@@ -156,9 +156,10 @@ def test_a_bomb_is_stopped_at_the_limit(lab, tmp_path, monkeypatch):
 
 def test_no_file_of_this_machine_becomes_its_data_and_no_claim_is_believed(lab, tmp_path):
     run_config = json.dumps({"model": "tiny-random", "data": {"source": "/etc/passwd"}})
-    facts = json.dumps({"recorded": {"machine": "x", "date": "y"}, "train_rows": 9, "weights_sha256": {"x": 1}})
+    provenance = json.dumps({"recorded": {"machine": "x", "date": "y"}, "train_rows": 9, "weights_sha256": {"x": 1}})
     details = lab.runs.details(
-        HOST, lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", run_config__json=run_config, facts__json=facts))
+        HOST,
+        lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", run_config__json=run_config, facts__json=provenance)),
     )
     assert details["config"]["data"]["source"] == "bundled"
     assert "did not come along" in details["message"]

@@ -1,4 +1,4 @@
-"""A training run through the lab: its metrics, files, status, events and facts."""
+"""A training run through the lab: its metrics, files, status, events and provenance."""
 
 import dataclasses
 import json
@@ -175,17 +175,17 @@ def test_the_phases_come_in_their_order(lab, monkeypatch):
 
 def test_a_run_says_what_it_was_measured_with(kept):
     lab, run_id = kept
-    facts = lab.runs.details(HOST, run_id)["facts"]
-    assert facts["weights_source"] == "made here, random"
-    assert len(facts["weights_sha256"]) == 64
-    assert (facts["threads"], facts["dtype"]) == (torch.get_num_threads(), "float32")
-    assert facts["attention"] == "sdpa_by_rows"
-    assert facts["matrix_products"] in ("oneDNN", "MKL")
-    assert facts["data_fingerprint"] == lab.datasets.summary(HOST, TWELVE_STEPS)["fingerprint"]
-    assert (facts["train_rows"], facts["evaluation_rows"], facts["probe_rows"]) == (16, 4, 4)
+    provenance = lab.runs.details(HOST, run_id)["facts"]
+    assert provenance["weights_source"] == "made here, random"
+    assert len(provenance["weights_sha256"]) == 64
+    assert (provenance["threads"], provenance["dtype"]) == (torch.get_num_threads(), "float32")
+    assert provenance["attention"] == "sdpa_by_rows"
+    assert provenance["matrix_products"] in ("oneDNN", "MKL")
+    assert provenance["data_fingerprint"] == lab.datasets.summary(HOST, TWELVE_STEPS)["fingerprint"]
+    assert (provenance["train_rows"], provenance["evaluation_rows"], provenance["probe_rows"]) == (16, 4, 4)
     assert (
-        facts["versions"]["torch"] == torch.__version__.partition("+")[0]
-        or facts["versions"]["torch"] in torch.__version__
+        provenance["versions"]["torch"] == torch.__version__.partition("+")[0]
+        or provenance["versions"]["torch"] in torch.__version__
     )
 
 

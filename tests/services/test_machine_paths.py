@@ -126,7 +126,7 @@ def test_a_relative_folder_is_a_folder_too(lab, run_id, place, monkeypatch):
     config = lab.store.get(run_id).config
     data = {**config["data"], "source": f"{SECRET}/rows.json"}
     other = lab.store.create("relative", {**config, "model": f"{SECRET}/my-model", "data": data})
-    lab.store.update(other.id, facts={"weights_source": "local folder"})
+    lab.store.update(other.id, provenance={"weights_source": "local folder"})
     shown = lab.runs.readable_config(VISITOR, other.id)
     assert (shown["model"], shown["data"]["source"]) == ("my-model", "rows.json")
 

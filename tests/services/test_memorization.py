@@ -113,7 +113,7 @@ def test_a_run_ends_with_its_verdict(lab):
     run_id = lab.training.start(HOST, smoke(train={"recite_rows": 4}))
     run = lab.training.wait(run_id, PATIENCE)
     assert run.status == "finished"
-    assert run.facts["recited"] == {"rows": 4, "exact": 0}
+    assert run.provenance["recited"] == {"rows": 4, "exact": 0}
     losses = [metric["loss"] for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "train"]
     config = RunConfig.from_dict(run.config)
     assert run.message == verdict(Memorization(4, 0), losses[0], losses[-1], config.train, run.step)
@@ -121,7 +121,7 @@ def test_a_run_ends_with_its_verdict(lab):
 
 def test_more_rows_than_there_are(lab):
     run_id = lab.training.start(HOST, smoke(data={"limit": 3}, train={"recite_rows": 8}))
-    assert lab.training.wait(run_id, PATIENCE).facts["recited"]["rows"] == 3
+    assert lab.training.wait(run_id, PATIENCE).provenance["recited"]["rows"] == 3
 
 
 def test_a_stop_while_it_recites_gives_up_the_question_and_nothing_else(lab, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_stop_while_it_recites_gives_up_the_question_and_nothing_else(lab, mon
     run_id = lab.training.start(HOST, smoke(train={"recite_rows": 4}))
     run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.message) == ("finished", "Finished 4 steps.")
-    assert "recited" not in run.facts
+    assert "recited" not in run.provenance
     assert lab.answerers.has_adapter(HOST, run_id)
 
 

@@ -83,13 +83,13 @@ def test_what_does_not_fit_is_refused_before_it_is_begun(lab, run_id, tmp_path, 
 
 
 def test_other_weights_of_the_same_name_are_not_merged_into(lab, run_id, tmp_path):
-    facts = lab.runs.get(HOST, run_id).facts
-    lab.store.update(run_id, facts={"weights_sha256": "other"})
+    provenance = lab.runs.get(HOST, run_id).provenance
+    lab.store.update(run_id, provenance={"weights_sha256": "other"})
     try:
         with pytest.raises(ModelError, match="trained on other weights of tiny-random"):
             lab.transfers.export_merged(HOST, run_id, tmp_path / "out.zip")
     finally:
-        lab.store.update(run_id, facts={"weights_sha256": facts["weights_sha256"]})
+        lab.store.update(run_id, provenance={"weights_sha256": provenance["weights_sha256"]})
 
 
 def test_where_nothing_can_be_written_it_is_an_error(lab, run_id, tmp_path):
@@ -102,8 +102,8 @@ def test_an_import_that_brought_no_count_of_parameters_is_merged_like_its_origin
     with zipfile.ZipFile(tmp_path / "out.zip") as out, zipfile.ZipFile(tmp_path / "in.zip", "w") as arriving:
         for name in ("adapter_config.json", "adapter_model.safetensors", "run_config.json"):
             arriving.writestr(name, out.read(name))
-        facts = json.loads(out.read("facts.json"))
-        arriving.writestr("facts.json", json.dumps({"weights_sha256": facts["weights_sha256"]}))
+        provenance = json.loads(out.read("facts.json"))
+        arriving.writestr("facts.json", json.dumps({"weights_sha256": provenance["weights_sha256"]}))
     again = lab.transfers.import_run(HOST, tmp_path / "in.zip")
     weights = []
     for number, each in enumerate((run_id, again)):

@@ -11,8 +11,8 @@ import pytest
 from labs import PATIENCE, opened, smoke
 from mutations import (
     CONFIG,
-    FACTS,
     METRICS,
+    PROVENANCE,
     RUN,
     TEXTS,
     TRAIN,
@@ -184,10 +184,10 @@ BROKEN = {
     "a step below 0": (changed(metrics=[{**METRICS[0], "step": -1}]), "not what a lab exports"),
     "a time without a date": (changed(metrics=[{**METRICS[0], "time": 1e17}]), "not what a lab exports"),
     "a long line": (changed(metrics=[{**METRICS[0], "x": "y" * 10_000}]), "not what a lab exports"),
-    "half a character around a message": (changed(facts={"chat_before": "\ud800"}), "chat_before holds half"),
-    "half a character in another fact": (changed(facts={"device": "\udfff"}), "device holds half a character"),
-    "a fact too long": (changed(facts={"chat_after": "x" * 100_001}), "chat_after has 100,001 characters, .* 100,000"),
-    "another fact too long": (changed(facts={"weights_source": "x" * 201}), "weights_source has 201 .* at most 200"),
+    "half a character around a message": (changed(provenance={"chat_before": "\ud800"}), "chat_before holds half"),
+    "half a character in another fact": (changed(provenance={"device": "\udfff"}), "device holds half a character"),
+    "a fact too long": (changed(provenance={"chat_after": "x" * 100_001}), "chat_after has 100,001 .* 100,000"),
+    "another fact too long": (changed(provenance={"weights_source": "x" * 201}), "has 201 .* at most 200"),
     "a template too long": (
         changed(run={**RUN, "template": {**RUN["template"], "with_input": "x" * 100_001}}),
         "template.with_input has 100,001 characters, and at most 100,000",
@@ -220,8 +220,8 @@ def test_measurements_have_a_most(lab, tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", ["a text", 1.5, True, float("nan"), 10**400, None, [], {}])
 def test_a_fact_of_another_type_is_left_out(lab, tmp_path, fact, value):
     is_text, is_number = isinstance(value, str), value == 1.5
-    run_id = imported(lab, tmp_path, changed(facts={fact: value}))
-    kept = is_number if fact in import_run.NUMBER_FACTS else is_text
+    run_id = imported(lab, tmp_path, changed(provenance={fact: value}))
+    kept = is_number if fact in import_run.NUMBER_KEYS else is_text
     assert lab.runs.details(HOST, run_id)["facts"] == ({fact: value} if kept else {}) | {"imported": True}
     use(lab, run_id, tmp_path / "out.zip", exports=kept)
 
@@ -475,7 +475,7 @@ def test_long_configurations_of_honest_use_stay_valid(lab):
 def test_the_good_export_is_accepted(lab, tmp_path):
     run_id = imported(lab, tmp_path, changed())
     details = lab.runs.details(HOST, run_id)
-    assert details["facts"] == {**FACTS, "imported": True}
+    assert details["facts"] == {**PROVENANCE, "imported": True}
     assert [metric["loss"] for metric in details["metrics"] if metric["kind"] == "train"] == [TRAIN["loss"]] * 2
     assert details["config"]["template"] == RUN["template"]
     assert details["config"]["lora"]["r"] == CONFIG["r"]

@@ -233,9 +233,9 @@ def test_a_run_is_its_visitors_and_for_others_the_recorded_one_is_the_example(la
 @pytest.mark.slow
 def test_an_imports_own_numbers_are_not_told_as_measured(lab):
     run_id = finished(lab)
-    for facts in ({"trainable_parameters": 5}, {"parameters": 7, "trainable_parameters": 0}):
+    for provenance in ({"trainable_parameters": 5}, {"parameters": 7, "trainable_parameters": 0}):
         run = lab.store.get(run_id)
-        lab.store.update(run_id, facts={**run.facts, **facts, "imported": {"from": "elsewhere"}})
+        lab.store.update(run_id, provenance={**run.provenance, **provenance, "imported": {"from": "elsewhere"}})
         config = RunConfig.from_dict(run.config)
         assert _notices(lab).of_form("adapter", HOST, config, 1, NO_FAULT) is None
 

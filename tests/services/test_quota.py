@@ -49,8 +49,8 @@ def upload(lab, viewer, size):
 def run_of(lab, viewer, size=0, name="big", ended=0.0, **update):
     """A stopped run as ``start_run`` creates it, with ``size`` bytes in its folder."""
     run_id = lab.store.create(name, smoke().to_dict(), started_by=viewer.id).id
-    facts = {"expires": True} if lab.access.multi_user and not viewer.host else {}
-    lab.store.update(run_id, status="stopped", ended=ended or time.time(), facts=facts, **update)
+    provenance = {"expires": True} if lab.access.multi_user and not viewer.host else {}
+    lab.store.update(run_id, status="stopped", ended=ended or time.time(), provenance=provenance, **update)
     (lab.store.folder(run_id) / "adapter").mkdir()
     (lab.store.folder(run_id) / "adapter" / "weights").write_bytes(bytes(size))
     return run_id
@@ -93,7 +93,7 @@ def test_a_lab_of_ones_own_has_no_quota(lab, monkeypatch):
         upload(lab, ANN, 900 * KB)
     run_id = lab.training.start(ANN, smoke())
     assert lab.training.stop(ANN, run_id)
-    assert "expires" not in lab.store.get(run_id).facts
+    assert "expires" not in lab.store.get(run_id).provenance
 
 
 def test_uploads_runs_and_imports_count_together_for_all_that_is_added(shared_lab, tmp_path):
@@ -286,7 +286,7 @@ def test_a_run_that_cannot_be_deleted_keeps_no_other_one(shared_lab, monkeypatch
 
 def test_on_a_lab_of_ones_own_no_run_on_public_data_is_removed(lab):
     run_id = run_of(lab, ANN, ended=long_ago(lab))
-    lab.store.update(run_id, facts={"expires": True})
+    lab.store.update(run_id, provenance={"expires": True})
     lab.housekeeping.remove_expired()
     assert lab.store.has(run_id)
 
@@ -297,7 +297,7 @@ def test_a_run_outlives_the_one_that_it_goes_on_from(shared_lab):
     assert shared_lab.training.wait(parent, PATIENCE).status == "finished"
     child = shared_lab.training.start(HOST, {}, "child", parent)
     assert shared_lab.training.wait(child, PATIENCE).status == "finished"
-    assert "expires" not in shared_lab.store.get(child).facts
+    assert "expires" not in shared_lab.store.get(child).provenance
     shared_lab.store.update(parent, ended=long_ago(shared_lab))
     shared_lab.housekeeping.remove_expired()
     assert names(shared_lab) == {"child"}

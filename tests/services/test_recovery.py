@@ -34,7 +34,7 @@ def fill(store, count=60):
         store.add_metric(public.id, "train", step, step / count, {"loss": 1 / step, "tokens": step})
     store.add_samples(public.id, count, [("an answer", True)])
     store.add_event(public.id, "Something was said.")
-    store.update(public.id, status="finished", phase=None, step=count, ended=50.0, message="Done.", facts={"a": 1})
+    store.update(public.id, status="finished", phase=None, step=count, ended=50.0, message="Done.", provenance={"a": 1})
     store.add_evaluation(public.id, {"rows": 4, "predictions": "there"})
     private = store.create("private", CONFIG, owner=ANN.id, started_by=ANN.id)
     return public.id, private.id

@@ -227,7 +227,7 @@ def test_rows_are_public_or_not(lab, private, run_id, monkeypatch):
     run = lab.store.get(run_id)
     assert lab.runs.has_private_rows(lab.store.get(private))
     assert not lab.runs.has_private_rows(run)
-    own = dataclasses.replace(run, facts={**run.facts, "own_data": True})
+    own = dataclasses.replace(run, provenance={**run.provenance, "own_data": True})
     assert lab.runs.has_private_rows(own)
     for public in (True, False):
         answer = "instruct_tune.pretrained.hub_access.Access.is_for_everybody"

@@ -60,6 +60,6 @@ def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplo
         assert was[:8] in evaluated["other_weights"]
         # The evaluation records the weights that answered, not those of the training.
         assert evaluated["weights_sha256"] != was
-        facts = lab.runs.details(HOST, run_id)["facts"]
-        assert facts["weights_sha256"] == was
-        assert evaluated["weights_sha256"] in measured_with(kept, facts, None)
+        provenance = lab.runs.details(HOST, run_id)["facts"]
+        assert provenance["weights_sha256"] == was
+        assert evaluated["weights_sha256"] in measured_with(kept, provenance, None)

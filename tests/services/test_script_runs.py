@@ -159,7 +159,7 @@ def chat_of(tokenizer, template):
 def assert_same_as_lab(run, found: dict) -> None:
     """Rows, ids, labels, losses, texts and scores of a script against the run's."""
     fingerprint, train, held_out = lab_rows(run.config)
-    assert run.run.facts["data_fingerprint"] == fingerprint
+    assert run.run.provenance["data_fingerprint"] == fingerprint
     assert found["FINGERPRINT"] == fingerprint
     assert found["train_rows"] == train
     assert found["held_out_rows"] == held_out
@@ -191,7 +191,7 @@ def test_the_models_of_these_tests_learn_something_that_bleu_sees(runs):
 
 
 def test_the_rows_known_by_heart_are_as_many_as_in_the_lab(runs, scripted):
-    assert scripted["overfit"]["exact"] == runs["overfit"].run.facts["recited"]["exact"]
+    assert scripted["overfit"]["exact"] == runs["overfit"].run.provenance["recited"]["exact"]
 
 
 @pytest.mark.nightly
@@ -199,7 +199,7 @@ def test_two_processes_train_the_same_rows_and_print_one_bleu(runs, bare):
     run = runs["quick"]
     out = launch(bare, run.folder / "run.py", 2)
     assert re.findall(r"^(\d) processes, each with (\d) rows", out, re.MULTILINE) == [("2", "4")]
-    assert f"fingerprint {run.run.facts['data_fingerprint']}: the same rows as in the lab" in out
+    assert f"fingerprint {run.run.provenance['data_fingerprint']}: the same rows as in the lab" in out
     assert len(re.findall(r"^BLEU of tuned", out, re.MULTILINE)) == 1
     # The losses are of the same steps, so each step had the same rows.
     apart = [float(number) for number in re.findall(r"loss, \d+: .* at most ([\d.]+) apart", out)]

@@ -104,9 +104,9 @@ def test_each_moment_has_its_losses_bleu_rate_and_tokens(whole):
     assert (steps[0]["bleu"], steps[0]["learning_rate"], steps[0]["tokens"]) == (None, None, 0)
 
 
-def entered(lab, metrics, samples=(), **facts):
+def entered(lab, metrics, samples=(), **provenance):
     """A run from elsewhere with these metrics, each (kind, step, values)."""
-    run = Run(lab.store.new_id(), "far away", "finished", None, "", 4, 4, 1.0, 2.0, SIX.to_dict(), None, facts)
+    run = Run(lab.store.new_id(), "far away", "finished", None, "", 4, 4, 1.0, 2.0, SIX.to_dict(), None, provenance)
     rows = [{"kind": kind, "step": step, "epoch": 0.0, "time": 1.0, **values} for kind, step, values in metrics]
     lab.store.enter(run, metrics=rows, samples=[{"time": 1.0, "ended": True, **sample} for sample in samples])
     return run.id
@@ -139,7 +139,7 @@ def test_nothing_is_recorded_where_all_of_it_is_switched_off(lab):
     assert scrub["prompts"] == []
     assert lab.store.samples(run_id) == []
     assert {kind for kind, _ in curve(lab, run_id)} == {"train", "probe", "eval"}
-    assert {"prompts", "fixed_prompt", "base_bleu"}.isdisjoint(lab.store.get(run_id).facts)
+    assert {"prompts", "fixed_prompt", "base_bleu"}.isdisjoint(lab.store.get(run_id).provenance)
 
 
 def test_a_prompt_that_does_not_fit_is_left_out_and_that_is_reported(lab):
@@ -154,9 +154,9 @@ def test_a_training_row_that_was_left_out_for_its_length_is_no_prompt(lab):
     splits = lab.datasets.splits(smoke().data)
     lengths = sorted(len(row.instruction + row.output) for row in examples(splits.train))
     run_id = finished(lab, smoke(train={"max_length": lengths[len(lengths) // 2] + 110, "training_prompts": 2}))
-    facts = lab.store.get(run_id).facts
-    assert facts["rows_dropped"]
-    questions = [prompt["instruction"] for prompt in facts["prompts"] if prompt["kind"] == "training"]
+    provenance = lab.store.get(run_id).provenance
+    assert provenance["rows_dropped"]
+    questions = [prompt["instruction"] for prompt in provenance["prompts"] if prompt["kind"] == "training"]
     order = [row.instruction for row in examples(splits.train)]
     assert len(questions) == 2
     assert set(questions) < set(order)
@@ -167,7 +167,7 @@ def test_several_answers_have_at_most_48_tokens_and_one_as_many_as_it_may(lab):
     settings = {"sample_tokens": 60, "probes": 1, "general_loss": False, "training_prompts": 0}
     several = finished(lab, smoke(train=settings))
     alone = finished(lab, smoke(train={**settings, "held_out_prompts": 1}))
-    assert [lab.store.get(run_id).facts["sample_tokens"] for run_id in (several, alone)] == [48, 60]
+    assert [lab.store.get(run_id).provenance["sample_tokens"] for run_id in (several, alone)] == [48, 60]
 
 
 # The training stays the same, and each probe is recorded once
@@ -239,7 +239,7 @@ def test_a_stop_in_bases_bleu_ends_the_run_before_its_first_step(lab, monkeypatc
     monkeypatch.setattr(TrainingJob, "phase", stop_at_the_first_evaluation)
     run_id = lab.training.start(HOST, SIX)
     assert lab.training.wait(run_id, PATIENCE).message == "Stopped before the first step was done."
-    assert "base_bleu" not in lab.store.get(run_id).facts
+    assert "base_bleu" not in lab.store.get(run_id).provenance
     assert lab.runs.metrics(HOST, run_id) == []
 
 
@@ -258,7 +258,7 @@ def test_the_last_bleu_is_the_evaluations_to_the_digit(tmp_path):
         assert scrub["steps"][-1]["bleu"] == evaluation["tuned"]["bleu"]
         assert (scrub["base_bleu"], scrub["bleu_rows"]) == (evaluation["base"]["bleu"], evaluation["rows"])
         assert evaluation["base_remembered"] == 8, "base's answers are kept for the evaluation"
-        assert lab.store.get(run_id).facts["bleu_signature"] == evaluation["tuned"]["signature"]
+        assert lab.store.get(run_id).provenance["bleu_signature"] == evaluation["tuned"]["signature"]
 
 
 def test_without_evaluations_bleu_is_refused():
@@ -366,7 +366,7 @@ def test_a_run_with_nothing_but_own_prompts_shows_others_no_answer(hosted):
     assert lab.runs.samples(ANN, run_id)
     assert lab.runs.samples(BOB, run_id) == []
     assert [step["answers"] for step in lab.runs.scrub(BOB, run_id)["steps"]] == [[], []]
-    assert "fixed_prompt" not in lab.store.get(run_id).facts
+    assert "fixed_prompt" not in lab.store.get(run_id).provenance
 
 
 def test_a_resume_by_somebody_else_keeps_the_prompt_for_its_writer(lab, pace):

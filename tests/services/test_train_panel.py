@@ -127,8 +127,8 @@ def at_first(metrics, **options):
 
 
 def test_three_lines_are_visible_at_first_and_each_names_its_rows():
-    facts = {"probe_rows": 8, "evaluation_rows": 1187, "base_bleu": 3.0, "bleu_rows": 40}
-    names, visible = at_first(ALL_KINDS, facts=facts)
+    provenance = {"probe_rows": 8, "evaluation_rows": 1187, "base_bleu": 3.0, "bleu_rows": 40}
+    names, visible = at_first(ALL_KINDS, provenance=provenance)
     assert visible == ["training loss, smoothed", "held-out loss, 8 probe rows", "BLEU on 40 rows"]
     assert {"held-out loss, 1,187 evaluation rows", "BLEU of base", "training loss, each batch"} < set(names)
 
@@ -141,10 +141,10 @@ def test_the_only_held_out_loss_is_visible_and_without_one_the_batches_are():
 
 
 @pytest.mark.parametrize(
-    "facts", [{}, {"probe_rows": 8, "evaluation_rows": 4}, {"probe_rows": "<b>", "bleu_rows": "<b>"}]
+    "provenance", [{}, {"probe_rows": 8, "evaluation_rows": 4}, {"probe_rows": "<b>", "bleu_rows": "<b>"}]
 )
-def test_a_number_of_rows_that_is_not_known_is_not_shown(facts):
-    names, _ = at_first(ALL_KINDS, facts=facts)
+def test_a_number_of_rows_that_is_not_known_is_not_shown(provenance):
+    names, _ = at_first(ALL_KINDS, provenance=provenance)
     assert "BLEU" in names
     assert not any("<" in name for name in names)
 

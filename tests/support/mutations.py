@@ -27,7 +27,7 @@ RUN = {
     "train": {"max_steps": 2},
     "generation": {"max_new_tokens": 4, "stop": ["\n"]},
 }
-FACTS = {
+PROVENANCE = {
     "weights_source": "made here, random", "weights_sha256": "0" * 64, "train_rows": 9, "adapter_norm": 1.5,
     "packing": "flat", "kept_step": 2, "chat_before": "<u>", "chat_after": "</u>",
 }  # fmt: skip
@@ -70,13 +70,17 @@ ODD_JSON = (
 
 
 def members(
-    config: Any = CONFIG, run: Any = RUN, facts: Any = FACTS, metrics: Any = tuple(METRICS), weights: bytes = WEIGHTS
+    config: Any = CONFIG,
+    run: Any = RUN,
+    provenance: Any = PROVENANCE,
+    metrics: Any = tuple(METRICS),
+    weights: bytes = WEIGHTS,
 ) -> dict[str, bytes]:
     """The files of a good export, with some of them replaced."""
     texts = {
         "adapter_config.json": json.dumps(config),
         "run_config.json": json.dumps(run),
-        "facts.json": json.dumps(facts),
+        "facts.json": json.dumps(provenance),
         "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in metrics),
     }
     return {"adapter_model.safetensors": weights} | {name: text.encode() for name, text in texts.items()}
@@ -211,8 +215,8 @@ def _template(chance: random.Random) -> bytes:
     return zipped(members(run={**RUN, "template": mutated_value(chance, RUN["template"])}))
 
 
-def _facts(chance: random.Random) -> bytes:
-    return zipped(members(facts=mutated_value(chance, FACTS)))
+def _provenance(chance: random.Random) -> bytes:
+    return zipped(members(provenance=mutated_value(chance, PROVENANCE)))
 
 
 def _metrics(chance: random.Random) -> bytes:
@@ -244,6 +248,6 @@ def _weights_header(chance: random.Random) -> bytes:
 
 
 _KINDS = (
-    _zip_bytes, _zip_headers, _zip_names, _zip64, _adapter_config, _run_config, _template, _facts, _metrics, _odd_json,
-    _text_bytes, _weights_bytes, _weights_header,
+    _zip_bytes, _zip_headers, _zip_names, _zip64, _adapter_config, _run_config, _template, _provenance, _metrics,
+    _odd_json, _text_bytes, _weights_bytes, _weights_header,
 )  # fmt: skip

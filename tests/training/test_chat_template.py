@@ -168,10 +168,10 @@ def test_a_template_with_a_clock_is_found_and_its_markup_kept():
 
 
 def test_a_run_is_prompted_with_the_markup_it_began_with():
-    facts = {"chat_before": "Today is Monday. ", "chat_after": "\n"}
-    template = template_of_run("chat", facts)
+    provenance = {"chat_before": "Today is Monday. ", "chat_after": "\n"}
+    template = template_of_run("chat", provenance)
     assert template.markup == ChatMarkup("Today is Monday. ", "\n")
     assert prompt_text(smollm2(), template, "Hi", "you") == "Today is Monday. Hi\n\nyou\n"
     assert template_of_run("chat", {}) == CHAT
     assert template_of_run("chat", {"chat_before": 3, "chat_after": None}) == CHAT
-    assert template_of_run("lesson", facts).markup is None
+    assert template_of_run("lesson", provenance).markup is None

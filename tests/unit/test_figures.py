@@ -91,8 +91,8 @@ def test_a_name_is_only_a_name(name):
 
 
 def test_a_subject_names_data_and_weights():
-    facts = {"train_rows": 48, "data_fingerprint": "00e3", "weights_sha256": "a672" * 16}
-    about = subject("tulip", {"model": "some/model", "data": {"source": "bundled"}}, facts)
+    provenance = {"train_rows": 48, "data_fingerprint": "00e3", "weights_sha256": "a672" * 16}
+    about = subject("tulip", {"model": "some/model", "data": {"source": "bundled"}}, provenance)
     assert about.measured == "48 training rows of bundled, fingerprint 00e3 · base weights sha256 a672a672a672a672"
 
 

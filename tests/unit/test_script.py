@@ -108,11 +108,11 @@ def test_hostile_texts_in_every_place_leave_valid_python_that_holds_them(one, ot
         "generation": config.generation.to_dict(), "rows": 3, "tokenize": "13a", "baselines": [one],
         "base": {"bleu": 1.0}, "tuned": {"bleu": 2.0},
     }  # fmt: skip
-    facts = {
+    provenance = {
         "parent": {"name": other, "step": third}, "imported": True, "device": fourth, "data_fingerprint": one,
         "versions": {"torch": other, third: fourth}, "ledger": [one, {"kept": other}],
     }  # fmt: skip
-    record = Record(one, other, facts, {1: 2.0}, {1: 2.0}, evaluation)
+    record = Record(one, other, provenance, {1: 2.0}, {1: 2.0}, evaluation)
     text = script(config, record)
     found = constants(text)
     assert found["WITHOUT_INPUT"] == config.template["without_input"]
@@ -262,10 +262,9 @@ def test_what_only_the_lab_has_is_said_in_place():
         "generation": {"max_new_tokens": 5}, "rows": 3, "baselines": ["chat", "nearest"], "base": {"bleu": 1},
         "tuned": {"bleu": 2},
     }  # fmt: skip
-    facts = {"parent": {"name": "tulip", "step": 12}, "imported": True, "weights_source": "a 4-bit copy"}
-    text = " ".join(
-        code_of(config, Record("n", "stopped at step 3 of 8", facts, evaluation=evaluation)).replace("\n#", "").split()
-    )
+    provenance = {"parent": {"name": "tulip", "step": 12}, "imported": True, "weights_source": "a 4-bit copy"}
+    record = Record("n", "stopped at step 3 of 8", provenance, evaluation=evaluation)
+    text = " ".join(code_of(config, record).replace("\n#", "").split())
     for said in (
         "In the lab this run is stopped at step 3 of 8.",
         "it went on from the adapter of tulip, step 12",

@@ -1,6 +1,7 @@
 """The history: written data is read back, by several threads and processes, and one process holds the lock."""
 
 import dataclasses
+import json
 import os
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ from contextlib import closing
 import pytest
 
 from instruct_tune.errors import BusyError, NotFoundError
+from instruct_tune.store import snapshot
 from instruct_tune.store.lock import DataLock
 from instruct_tune.store.run_store import LIVE, Run, RunStore, default_data_dir
 
@@ -40,7 +42,7 @@ def test_a_new_run_is_queued_and_has_a_folder(store, tmp_path):
     run = store.create("first try", CONFIG)
     assert (run.name, run.status, run.config) == ("first try", "queued", CONFIG)
     assert (run.phase, run.message, run.step, run.total_steps) == (None, "", 0, 0)
-    assert (run.ended, run.error_kind, run.facts, run.live) == (None, None, {}, True)
+    assert (run.ended, run.error_kind, run.provenance, run.live) == (None, None, {}, True)
     assert before <= run.created <= time.time()
     assert store.get(run.id) == run
     assert store.folder(run.id) == tmp_path / "runs" / run.id
@@ -75,11 +77,22 @@ def test_update_sets_what_is_given_and_nothing_else(store):
     assert store.get(other.id) == other
 
 
-def test_facts_are_added_to_those_known(store):
+def test_provenance_is_added_to_that_known(store):
     run = store.create("", CONFIG)
-    store.update(run.id, facts={"device": "cpu", "rows": 1})
-    store.update(run.id, facts={"rows": 2, "versions": {"torch": "2"}})
-    assert store.get(run.id).facts == {"device": "cpu", "rows": 2, "versions": {"torch": "2"}}
+    store.update(run.id, provenance={"device": "cpu", "rows": 1})
+    store.update(run.id, provenance={"rows": 2, "versions": {"torch": "2"}})
+    assert store.get(run.id).provenance == {"device": "cpu", "rows": 2, "versions": {"torch": "2"}}
+
+
+def test_a_snapshot_names_the_provenance_facts(store):
+    run = store.create("", CONFIG)
+    store.update(run.id, status="finished", provenance={"device": "cpu"})
+    entered = dataclasses.replace(store.get(run.id), id=store.new_id())
+    store.enter(entered)
+    for run_id in (run.id, entered.id):
+        (row,) = snapshot.read(store.folder(run_id))["runs"]
+        assert json.loads(row["facts"]) == {"device": "cpu"}
+        assert "provenance" not in row
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "stopping", "stopped", "finished", "failed", "interrupted"])
@@ -261,7 +274,7 @@ def test_two_threads_write_and_nothing_is_lost(store):
         try:
             for step in range(150):
                 store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
-                store.update(run.id, step=step, facts={f"fact {step % 5}": step})
+                store.update(run.id, step=step, provenance={f"fact {step % 5}": step})
         except Exception as error:
             faults.append(error)
 
@@ -274,7 +287,7 @@ def test_two_threads_write_and_nothing_is_lost(store):
     for run in runs:
         assert [m["step"] for m in store.metrics(run.id)] == list(range(150))
         assert store.get(run.id).step == 149
-        assert store.get(run.id).facts == {f"fact {n}": 145 + n for n in range(5)}
+        assert store.get(run.id).provenance == {f"fact {n}": 145 + n for n in range(5)}
 
 
 def test_a_fact_is_not_lost_to_another_thread(store):
@@ -283,14 +296,14 @@ def test_a_fact_is_not_lost_to_another_thread(store):
 
     def write(letter):
         for number in range(60):
-            store.update(run.id, facts={f"{letter}{number}": number})
+            store.update(run.id, provenance={f"{letter}{number}": number})
 
     threads = [threading.Thread(target=write, args=(letter,)) for letter in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(store.get(run.id).facts) == 120
+    assert len(store.get(run.id).provenance) == 120
 
 
 READER = """
@@ -354,6 +367,7 @@ print(RunStore(Path(sys.argv[1])).create("run", {}).id)
 HOLDER = """
 import sys, time
 from pathlib import Path
+from instruct_tune.store import snapshot
 from instruct_tune.store.lock import DataLock
 lock = DataLock(Path(sys.argv[1]))
 print("held", flush=True)
@@ -363,6 +377,7 @@ SECOND = """
 import sys
 from pathlib import Path
 from instruct_tune.errors import BusyError
+from instruct_tune.store import snapshot
 from instruct_tune.store.lock import DataLock
 try:
     DataLock(Path(sys.argv[1]))
@@ -496,14 +511,17 @@ def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
 def test_a_list_of_runs_reads_no_more_than_it_shows(store):
     parent = ended(store)
     child = store.create("child", {**CONFIG, "template": "x" * 10_000}, parent=parent)
-    store.update(child.id, facts={"imported": True, "recorded": {"machine": "m", "date": "d"}, "long": "y" * 10_000})
+    store.update(
+        child.id, provenance={"imported": True, "recorded": {"machine": "m", "date": "d"}, "long": "y" * 10_000}
+    )
     shown = {run.id: run for run in store.listed()}
     assert [run.id for run in store.listed()] == [run.id for run in store.all()]
     for run in store.all():
-        facts = {name: run.facts[name] for name in ("parent", "recorded", "imported") if name in run.facts}
+        listed = ("parent", "recorded", "imported")
+        provenance = {name: value for name, value in run.provenance.items() if name in listed}
         config = {"model": run.config["model"], "data": {"source": run.config["data"]["source"]}}
-        assert shown[run.id] == dataclasses.replace(run, config=config, facts=facts)
-    assert shown[child.id].facts["parent"]["id"] == parent.id
+        assert shown[run.id] == dataclasses.replace(run, config=config, provenance=provenance)
+    assert shown[child.id].provenance["parent"]["id"] == parent.id
     store.trash(parent.id)
     assert store.owners() == {child.id: None}
 

@@ -44,8 +44,9 @@ class HeldOutRows:
             return HeldOutRow(self._answerers.held_out_row(requester, run_id, number - 1))
         example = Example(answers["instruction"], answers["input"], answers["reference"])
         evaluation = self.evaluation(run_id)
-        facts = self._runs.get(requester, run_id).facts
-        return HeldOutRow(example, answers, recorded_sentence(evaluation, facts), decoding(evaluation["generation"]))
+        provenance = self._runs.get(requester, run_id).provenance
+        sentence = recorded_sentence(evaluation, provenance)
+        return HeldOutRow(example, answers, sentence, decoding(evaluation["generation"]))
 
     def first(self, run_id: str | None) -> HeldOutRow:
         """The first row where it was evaluated, else an empty one: the dataset is not loaded."""

@@ -43,12 +43,12 @@ def _details(texts: Mapping[str, Any], side: str, duration: str) -> str:
     return f"{nothing}{tokens} token{'' if tokens == 1 else 's'}{duration}, {ended}"
 
 
-def recorded_sentence(evaluation: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def recorded_sentence(evaluation: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     """When the answers of an evaluation were made, where it was on another machine, and how. Markdown.
 
-    ``facts``: of the run.
+    ``provenance``: of the run.
     """
-    origin = facts.get("recorded")
+    origin = provenance.get("recorded")
     when = origin["date"] if origin else time.strftime("%Y-%m-%d %H:%M", time.localtime(evaluation["time"]))
     where = f" ({origin['machine']})" if origin else ""
     warning = f"<br>**{plain(evaluation['other_weights'], 500)}**" if evaluation.get("other_weights") else ""

@@ -238,12 +238,12 @@ class EvaluationPanel:
         run = self.runs.get(requester, run_id)
         return [
             view.sentence(evaluation),
-            view.origin(evaluation, recorded_on(run.facts), run.config["data"]["test_size"]),
+            view.origin(evaluation, recorded_on(run.provenance), run.config["data"]["test_size"]),
             verdict_text(verdict),
             scores(evaluation),
             _score_table(evaluation),
             evaluation["tuned"]["signature"],
-            view.measured_with(evaluation, run.facts, verdict),
+            view.measured_with(evaluation, run.provenance, verdict),
             *self.rows.fresh(run_id, evaluation["seq"], search, show, sort),
         ]
 

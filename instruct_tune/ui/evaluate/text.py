@@ -62,7 +62,7 @@ def _rows(evaluation: Mapping[str, Any]) -> str:
     """The rows of an evaluation; where more were asked for than are held out, both numbers."""
     rows = evaluation["rows"]
     words = f"{rows:,} held-out row{'s' * (rows != 1)}"
-    # An evaluation from before this fact was stored has none.
+    # An evaluation from before this was stored has none.
     requested = evaluation.get("rows_requested")
     more = requested is not None and requested > rows
     return f"{'all ' * (rows != 1)}{words} ({requested:,} were asked for)" if more else words
@@ -164,19 +164,21 @@ def _parsed_row(evaluation: Mapping[str, Any]) -> list[list[Any]]:
     return [[f"code that parses ({names})", *cells, *("—" for _ in baselines_of(evaluation))]]
 
 
-def measured_with(evaluation: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:
+def measured_with(
+    evaluation: Mapping[str, Any], provenance: Mapping[str, Any], verdict: Mapping[str, Any] | None
+) -> str:
     """The settings, data and versions to quote with the numbers, as JSON text to copy."""
-    facts_to_quote = {
+    quoted = {
         "rows": evaluation["rows"],
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(evaluation["time"])),
         "signature": evaluation["tuned"]["signature"],
         "generation": evaluation["generation"],
         "data_fingerprint": evaluation["data_fingerprint"],
         **{name: evaluation[name] for name in ("weights_source", "weights_sha256", "other_weights")},
-        **{name: facts.get(name) for name in ("device", "versions")},
+        **{name: provenance.get(name) for name in ("device", "versions")},
         "evidence": verdict["evidence"] if verdict else None,
     }
-    return json.dumps(facts_to_quote, indent=2, ensure_ascii=False)
+    return json.dumps(quoted, indent=2, ensure_ascii=False)
 
 
 def progress(work: Mapping[str, Any]) -> str:

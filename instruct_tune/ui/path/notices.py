@@ -62,7 +62,7 @@ class Notices:
     def _of_run(self, kind: str, viewer: Viewer, run: RunSummary, own: bool, last: Mapping[str, Any] | None) -> str:
         if kind == "trained":
             losses = [m["probe_loss"] for m in self.runs.metrics(viewer, run["id"]) if m["kind"] == "probe"]
-            rows = self.runs.get(viewer, run["id"]).facts.get("train_rows")
+            rows = self.runs.get(viewer, run["id"]).provenance.get("train_rows")
             sentence: str | None = sentences.trained(own, rows, losses, run["step"], run["status"])
         elif kind == "answers":
             sentence = sentences.answers(own, self.runs.scrub(viewer, run["id"])["steps"])
@@ -136,10 +136,10 @@ class Notices:
             # An import's numbers are what its files say.
             if run["model"] != config.model or run["imported"]:
                 continue
-            lora, facts = self.runs.config(viewer, run["id"]).lora, self.runs.get(viewer, run["id"]).facts
-            if lora.target_modules == config.lora.target_modules and (known := facts.get("trainable_parameters")):
+            lora, provenance = self.runs.config(viewer, run["id"]).lora, self.runs.get(viewer, run["id"]).provenance
+            if lora.target_modules == config.lora.target_modules and (known := provenance.get("trainable_parameters")):
                 trainable = known // lora.r * config.lora.r
-                return sentences.adapter(config.lora.r, trainable, facts["parameters"] - known)
+                return sentences.adapter(config.lora.r, trainable, provenance["parameters"] - known)
         return None
 
     def _steps(self, viewer: Viewer, config: RunConfig) -> str | None:

@@ -106,7 +106,7 @@ def _body(contents: RunContents, parts: dict[str, tuple[str, str]]) -> str:
 def _values(contents: RunContents, why: dict[str, Any] | None) -> dict[str, Any]:
     """The JSON in the page: the run's numbers as the endpoints give them, and what each piece draws."""
     run, status = contents.run, contents.status
-    figure = loss_figure(contents.metrics, run.id, False, status["findings"], run.facts, 0)
+    figure = loss_figure(contents.metrics, run.id, False, status["findings"], run.provenance, 0)
     scrubbed = scrubber.scrubber_value(
         run.id, False, status["total_steps"], bool(run.config["train"].get("probes", True)), contents.scrub
     )
@@ -121,6 +121,6 @@ def _values(contents: RunContents, why: dict[str, Any] | None) -> dict[str, Any]
         "run": {"id": run.id, "name": run.name, "config": run.config, **status},
         "evaluation": contents.evaluation,
         "verdict": contents.verdict,
-        "ledger": run.facts.get("ledger"),
+        "ledger": run.provenance.get("ledger"),
         "pieces": pieces,
     }

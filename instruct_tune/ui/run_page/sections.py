@@ -55,10 +55,10 @@ def drawn(piece: DrawnPiece, elem_id: str) -> str:
 
 def head(contents: RunContents) -> str:
     """The run's name, what it is made of, how it ended, and its numbers at a glance."""
-    run, facts = contents.run, contents.run.facts
+    run, provenance = contents.run, contents.run.provenance
     source = run.config["data"]["source"]
     made_of = [run.config["model"].split("/")[-1], "the lab’s own rows" if source == "bundled" else f"data {source}"]
-    if recorded := recorded_on(facts):
+    if recorded := recorded_on(provenance):
         made_of.append(recorded)
     else:
         made_of.append(time.strftime("%d %b %Y", time.localtime(run.created)))
@@ -97,7 +97,7 @@ def _tiles(contents: RunContents) -> str:
                 f"nats a token; lowest {lowest[1]:.2f} at step {lowest[0]}",
             )
         )
-    rows, parameters = contents.run.facts.get("train_rows"), contents.run.facts.get("trainable_parameters")
+    rows, parameters = contents.run.provenance.get("train_rows"), contents.run.provenance.get("trainable_parameters")
     if isinstance(rows, int):
         trained = f", {parameters:,} parameters trained" if isinstance(parameters, int) else ""
         tiles.append(("Trained on", counted(rows, "row"), counted(contents.run.step, "step") + trained))
@@ -227,8 +227,8 @@ def numbers(contents: RunContents) -> str:
         return missing(contents, "answers")
     bars = filled(result.SCORES, result.scores(evaluation))
     held_out = contents.run.config["data"]["test_size"]
-    origin = scores.origin(evaluation, recorded_on(contents.run.facts), held_out)
-    measured = scores.measured_with(evaluation, contents.run.facts, contents.verdict)
+    origin = scores.origin(evaluation, recorded_on(contents.run.provenance), held_out)
+    measured = scores.measured_with(evaluation, contents.run.provenance, contents.verdict)
     return (
         f"{markdown(scores.sentence(evaluation))}"
         f'<div class="quiet">{markdown(origin)}</div>'
@@ -241,24 +241,24 @@ def numbers(contents: RunContents) -> str:
 
 def ledger(contents: RunContents) -> str:
     """Where the rows come from, and what each step kept and dropped."""
-    config, facts = contents.run.config["data"], contents.run.facts
-    licence = f", licence {facts['data_licence']}" if facts.get("data_licence") else ""
+    config, provenance = contents.run.config["data"], contents.run.provenance
+    licence = f", licence {provenance['data_licence']}" if provenance.get("data_licence") else ""
     source = "The lab’s own rows" if config["source"] == "bundled" else config["source"]
     parts = [f"<p>{text(source + licence)}. Fingerprint of the rows: "]
-    parts.append(f"<code>{text(facts.get('data_fingerprint', 'not recorded'))}</code></p>")
-    entries = facts.get("ledger")
+    parts.append(f"<code>{text(provenance.get('data_fingerprint', 'not recorded'))}</code></p>")
+    entries = provenance.get("ledger")
     if isinstance(entries, list):
-        rows = [["rows loaded", f"{facts['rows_loaded']:,}", ""]] if "rows_loaded" in facts else []
+        rows = [["rows loaded", f"{provenance['rows_loaded']:,}", ""]] if "rows_loaded" in provenance else []
         rows += [[_step_words(each), f"{each['kept']:,}", f"{each['dropped']:,}"] for each in entries]
         parts.append(table(["step", "kept", "dropped"], rows, numbers=True))
     else:
         parts.append("<p>How many rows each step kept was not recorded.</p>")
     counts = {
-        "rows trained on": facts.get("train_rows"),
-        "rows left out as too long": facts.get("rows_dropped"),
-        "rows cut": facts.get("rows_truncated"),
-        "held-out rows for the evaluation loss": facts.get("evaluation_rows"),
-        "held-out rows for the probes": facts.get("probe_rows"),
+        "rows trained on": provenance.get("train_rows"),
+        "rows left out as too long": provenance.get("rows_dropped"),
+        "rows cut": provenance.get("rows_truncated"),
+        "held-out rows for the evaluation loss": provenance.get("evaluation_rows"),
+        "held-out rows for the probes": provenance.get("probe_rows"),
     }
     known = [[name, f"{count:,}"] for name, count in counts.items() if isinstance(count, int)]
     share = f"{config['test_size']:.0%} of the rows are held out, drawn with seed {config['seed']}."
@@ -276,7 +276,7 @@ def settings(contents: RunContents) -> str:
     """The configuration, first as what differs from a preset, then in full."""
     config = contents.run.config
     rows = [[name, json.dumps(value, ensure_ascii=False)] for name, value in flat(config).items()]
-    machine = {name: contents.run.facts.get(name) for name in ("device", "dtype", "packing", "versions")}
+    machine = {name: contents.run.provenance.get(name) for name in ("device", "dtype", "packing", "versions")}
     where = [
         [name, json.dumps(value, ensure_ascii=False)] for name, value in flat(machine).items() if value is not None
     ]

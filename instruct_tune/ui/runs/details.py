@@ -1,4 +1,4 @@
-"""Details of the chosen run: its loss plot, history, configuration, facts, notes, and whether it is shared."""
+"""Details of the chosen run: its loss plot, history, configuration, provenance, notes, and whether it is shared."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ class ChosenRun:
             self.trace = gr.Textbox(show_label=False, max_lines=30, interactive=False, elem_classes="mono")
 
     def configuration(self) -> None:
-        """Add the run's configuration, and the facts of the machine and the versions it ran on."""
+        """Add the run's configuration, and its provenance: the machine and the versions it ran on."""
         with gr.Row():
             self.config = gr.Code(
                 language="json", label="Configuration", max_lines=24, min_width=320, interactive=False
             )
-            self.facts = gr.Code(language="json", label="Facts", max_lines=24, min_width=320, interactive=False)
+            self.provenance = gr.Code(language="json", label="Facts", max_lines=24, min_width=320, interactive=False)
 
     @property
     def outputs(self) -> list[Any]:
         drawn = [self.words, self.plot, self.drawing]
         happened = [self.failed, self.changes, self.traceback, self.trace]
-        return [self.config, self.facts, *drawn, *happened]
+        return [self.config, self.provenance, *drawn, *happened]
 
     def show(self, run_id: str) -> list[Any]:
         """The values of ``outputs`` for the run."""
@@ -71,7 +71,7 @@ class ChosenRun:
                 run["id"],
                 log_scale=False,
                 findings=run["findings"],
-                facts=run["facts"],
+                provenance=run["facts"],
             )
         return [
             json.dumps(run["config"], indent=2),

@@ -237,7 +237,7 @@ class TrainPanel:
                 run_id,
                 log_scale,
                 findings,
-                run.facts,
+                run.provenance,
                 # An ended run is shown whole: it may have ended early.
                 status["total_steps"] if run.live else 0,
             )

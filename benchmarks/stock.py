@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from instruct_tune.config.run_config import GenerationSettings, LoraSettings
 from instruct_tune.data.splits import Example
-from instruct_tune.models.lora import resolve_targets
+from instruct_tune.models.lora_targets import resolve_targets
 from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.training import activation_checkpointing

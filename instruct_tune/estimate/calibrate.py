@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import LoraSettings
 from ..models import lora as adapter
+from ..models.lora_targets import adapted_paths, adapted_width
 from ..pretrained.cache_folder import cache_dir, change_file, read_file
 from ..pretrained.context_length import context_of
 from ..pretrained.locate import Weights
@@ -64,11 +65,11 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
     base = empty_model(folder.name, folder)
     return Architecture(
         parameters=sum(parameter.numel() for parameter in base.parameters()),
-        adapted=adapter.adapted_width(base, lora.target_modules),
+        adapted=adapted_width(base, lora.target_modules),
         itemsize=weights_dtype(bf16).itemsize,
         recomputes=base.supports_gradient_checkpointing,
         context=context_of(base.config),
-        paths=tuple(adapter.adapted_paths(base, lora.target_modules)),
+        paths=tuple(adapted_paths(base, lora.target_modules)),
     )
 
 

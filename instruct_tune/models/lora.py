@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config.catalog import LORA_TARGETS
 from ..config.run_config import LoraSettings
 from ..errors import ModelError
 from ..pretrained.read_model import read_model
 from ..text.plain_text import first_line
-from .lora_support import advice, check_called, fused_width, matrices, mixes_adapters, refusal, take_off
-from .lora_targets import expand_pattern, module_paths, names_of, refuse_on_head
+from .lora_support import check_called, matrices, mixes_adapters, refusal, take_off
+from .lora_targets import linear_names, refuse_on_head, resolve_targets
 
 if TYPE_CHECKING:
     import torch
@@ -54,80 +53,14 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
         use_rslora=lora.use_rslora,
         task_type=TaskType.CAUSAL_LM,
     )
-    check_called(loaded.base, config.target_modules, _linear_names(loaded.base))
+    check_called(loaded.base, config.target_modules, linear_names(loaded.base))
     torch.manual_seed(seed)
     try:
         _add(loaded, name, config)
     except ModelError as error:
-        raise refusal(loaded.base, lora, _linear_names(loaded.base), error) from error
+        raise refusal(loaded.base, lora, linear_names(loaded.base), error) from error
     loaded.model.set_adapter(name)
     use_fast_dropout(loaded.model)
-
-
-def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str | list[str]:
-    """Return the module names (or PEFT's ``all-linear``) that ``lora.target_modules`` selects."""
-    if targets == "all-linear":
-        return "all-linear"
-    if targets == "auto":
-        kind = base.config.model_type
-        if kind not in LORA_TARGETS:
-            raise ModelError(
-                f"The lab does not know which modules to adapt in a {kind} model: "
-                f"set lora.target_modules to {advice(base, _linear_names(base))}."
-            )
-        return list(LORA_TARGETS[kind])
-    names = [targets] if isinstance(targets, str) else list(targets)
-    linear = linear_paths(base)
-    known = {name for path in linear for name in names_of(path)}
-    missing = [name for name in names if name not in known]
-    if missing and isinstance(targets, str):
-        names = expand_pattern(targets, module_paths(base), linear)
-        missing = [] if names else missing
-    if missing:
-        available = ", ".join(_linear_names(base))
-        raise ModelError(f"The model has no module named {', '.join(missing)} that LoRA can adapt: it has {available}.")
-    return names
-
-
-def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
-    """Return inputs plus outputs of all layers that the targets select; a LoRA of rank r has r times as many weights.
-
-    ``base`` may be without weights (on the meta device).
-    """
-    # GPT-2's Conv1D is a linear layer with a transposed weight; the sum is the same.
-    paths = adapted_paths(base, targets)
-    return fused_width(base, resolve_targets(base, targets)) + sum(
-        sum(base.get_submodule(path).weight.shape) for path in paths
-    )
-
-
-def adapted_paths(base: torch.nn.Module, targets: str | Sequence[str]) -> list[str]:
-    """Return the paths of the modules that the targets select, in the model's order."""
-    names = resolve_targets(base, targets)
-    return [path for path in linear_paths(base) if names == "all-linear" or not set(names).isdisjoint(names_of(path))]
-
-
-def _is_linear(module: torch.nn.Module) -> bool:
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    return isinstance(module, (torch.nn.Linear, Conv1D))
-
-
-def _linear_names(base: torch.nn.Module) -> list[str]:
-    """Return the last name parts of all linear layers except the LM head."""
-    return sorted({path.rpartition(".")[2] for path in linear_paths(base)})
-
-
-def linear_paths(base: torch.nn.Module) -> list[str]:
-    """Return the linear layers' paths in the model's order; not the LM head, whose loss path bypasses adapters."""
-    head = base.get_output_embeddings()
-    return [
-        # With an adapter attached, q_proj's own layer is named q_proj.base_layer.
-        path.removesuffix(".base_layer")
-        for path, module in base.named_modules()
-        if _is_linear(module) and module is not head and "lora_" not in path
-    ]
 
 
 def load(loaded: LoadedModel, name: str, folder: Path) -> None:

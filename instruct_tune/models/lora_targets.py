@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..config.catalog import LORA_TARGETS
 from ..errors import ModelError
 from ..text.regex_search import matching
+from .lora_support import advice, fused_width
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +23,72 @@ ON_HEAD = (
     "The adapter changes the LM head or the embeddings, where base and tuned cannot be kept apart: merge it into its "
     "base model with PEFT and choose the merged folder as the model, or train an adapter on other modules."
 )
+
+
+def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str | list[str]:
+    """Return the module names (or PEFT's ``all-linear``) that ``lora.target_modules`` selects."""
+    if targets == "all-linear":
+        return "all-linear"
+    if targets == "auto":
+        kind = base.config.model_type
+        if kind not in LORA_TARGETS:
+            raise ModelError(
+                f"The lab does not know which modules to adapt in a {kind} model: "
+                f"set lora.target_modules to {advice(base, linear_names(base))}."
+            )
+        return list(LORA_TARGETS[kind])
+    names = [targets] if isinstance(targets, str) else list(targets)
+    linear = linear_paths(base)
+    known = {name for path in linear for name in names_of(path)}
+    missing = [name for name in names if name not in known]
+    if missing and isinstance(targets, str):
+        names = expand_pattern(targets, module_paths(base), linear)
+        missing = [] if names else missing
+    if missing:
+        available = ", ".join(linear_names(base))
+        raise ModelError(f"The model has no module named {', '.join(missing)} that LoRA can adapt: it has {available}.")
+    return names
+
+
+def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
+    """Return inputs plus outputs of all layers that the targets select; a LoRA of rank r has r times as many weights.
+
+    ``base`` may be without weights (on the meta device).
+    """
+    # GPT-2's Conv1D is a linear layer with a transposed weight; the sum is the same.
+    paths = adapted_paths(base, targets)
+    return fused_width(base, resolve_targets(base, targets)) + sum(
+        sum(base.get_submodule(path).weight.shape) for path in paths
+    )
+
+
+def adapted_paths(base: torch.nn.Module, targets: str | Sequence[str]) -> list[str]:
+    """Return the paths of the modules that the targets select, in the model's order."""
+    names = resolve_targets(base, targets)
+    return [path for path in linear_paths(base) if names == "all-linear" or not set(names).isdisjoint(names_of(path))]
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, (torch.nn.Linear, Conv1D))
+
+
+def linear_names(base: torch.nn.Module) -> list[str]:
+    """Return the last name parts of all linear layers except the LM head."""
+    return sorted({path.rpartition(".")[2] for path in linear_paths(base)})
+
+
+def linear_paths(base: torch.nn.Module) -> list[str]:
+    """Return the linear layers' paths in the model's order; not the LM head, whose loss path bypasses adapters."""
+    head = base.get_output_embeddings()
+    return [
+        # With an adapter attached, q_proj's own layer is named q_proj.base_layer.
+        path.removesuffix(".base_layer")
+        for path, module in base.named_modules()
+        if _is_linear(module) and module is not head and "lora_" not in path
+    ]
 
 
 def names_of(path: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ from instruct_tune.config.run_config import LoraSettings, RunConfig
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
 from instruct_tune.models import lora
-from instruct_tune.models.lora_targets import layer_names, names_of
+from instruct_tune.models.lora_targets import adapted_width, layer_names, linear_paths, names_of, resolve_targets
 from instruct_tune.text import regex_search
 from instruct_tune.ui.form import _modules
 
@@ -25,7 +25,7 @@ PATTERN = r".*\.1\.(self_attn\.(q|v)|mlp\.down)_proj"
 
 
 def linear(base):
-    return lora.linear_paths(base)
+    return linear_paths(base)
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -52,7 +52,7 @@ def test_the_adapter_sits_where_the_targets_say(targets, beside_another):
     else:
         assert paths == [path for path in linear(tiny().base) if path.endswith(tuple(f".{name}" for name in targets))]
     trainable = sum(p.numel() for name, p in loaded.model.named_parameters() if ".wanted." in name)
-    assert trainable == 4 * lora.adapted_width(tiny().base, targets)
+    assert trainable == 4 * adapted_width(tiny().base, targets)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "opt", "gpt_neox"])
@@ -86,7 +86,7 @@ def test_targets_that_name_nothing_or_too_much_are_refused_in_a_sentence(targets
 def test_a_hostile_pattern_is_given_up(monkeypatch):
     monkeypatch.setattr(regex_search, "SECONDS", 1.0)
     with pytest.raises(DataError, match="was given up after 1 seconds"):
-        lora.resolve_targets(tiny().base, r"(([\w.])+)+!")
+        resolve_targets(tiny().base, r"(([\w.])+)+!")
 
 
 @pytest.mark.parametrize(

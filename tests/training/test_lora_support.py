@@ -18,6 +18,7 @@ from instruct_tune.errors import ModelError
 from instruct_tune.generation.generate import Request, generate
 from instruct_tune.models import lora
 from instruct_tune.models.lora import BASE
+from instruct_tune.models.lora_targets import adapted_width
 
 EVERYWHERE = LoraSettings(r=2, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear")
 SIZES = {
@@ -152,7 +153,7 @@ def untouched(loaded) -> bool:
 @pytest.mark.parametrize("model_type", at_night_after(1, ["qwen3_moe", "mixtral"]))
 def test_experts_train_answer_and_are_measured(tmp_path, model_type):
     loaded = made(model_type)
-    width = lora.adapted_width(loaded.base, "all-linear")
+    width = adapted_width(loaded.base, "all-linear")
     lora.attach(loaded, RUN, EVERYWHERE, seed=1)
     trainable, _ = lora.parameter_counts(loaded)
     assert trainable == 2 * width

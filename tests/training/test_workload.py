@@ -11,6 +11,7 @@ from instruct_tune.errors import DataError, ModelError
 from instruct_tune.estimate import workload
 from instruct_tune.estimate.workload import Architecture, Recorded, RowLength, Speed, Work, count
 from instruct_tune.models import lora
+from instruct_tune.models.lora_targets import adapted_width
 from instruct_tune.tokenization.encode import IGNORE
 from instruct_tune.training.train import train
 
@@ -88,7 +89,7 @@ def test_long_rows_are_dropped_cut_or_refused():
 @pytest.mark.parametrize("targets", ["auto", "all-linear"])
 def test_trainable_parameters_are_pefts(architecture, targets):
     loaded = toy(architecture)
-    size = Architecture(loaded.base.num_parameters(), lora.adapted_width(loaded.base, targets), 4)
+    size = Architecture(loaded.base.num_parameters(), adapted_width(loaded.base, targets), 4)
     lora.attach(loaded, "run", LoraSettings(r=6, target_modules=targets), seed=0)
     trainable, total = lora.parameter_counts(loaded)
     assert size.trainable(6) == trainable
@@ -97,9 +98,9 @@ def test_trainable_parameters_are_pefts(architecture, targets):
 
 def test_named_targets_are_counted_and_unknown_ones_refused():
     base = tiny().base
-    assert lora.adapted_width(base, ("q_proj", "v_proj")) == lora.adapted_width(base, "auto")
+    assert adapted_width(base, ("q_proj", "v_proj")) == adapted_width(base, "auto")
     with pytest.raises(ModelError, match="no module named nothing"):
-        lora.adapted_width(base, ("nothing",))
+        adapted_width(base, ("nothing",))
 
 
 def test_seconds_memory_and_disk_add_up():

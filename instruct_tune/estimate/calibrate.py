@@ -27,7 +27,7 @@ from ..pretrained.model_errors import model_errors
 from ..pretrained.read_model import check_weights, empty_model, read_config
 from ..tokenization.encode import IGNORE, TokenizedExample
 from ..util.hashing import sha256_of_text
-from .workload import Architecture, Speed
+from .resources import Architecture, Speed
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .progress import TYPICAL
-from .workload import Effort
+from .resources import Effort
 
 GPU_SECONDS, GPU_TURNS = "gpu_seconds", "gpu_turns"
 """In ``work`` of a run's provenance, where its session was on lent GPUs: for how long they were lent, and how often."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from .workload import Memory, Work, Workload, size
+from .resources import Memory, size
+from .workload import Work, Workload
 
 
 def one_row_a_pass(work: Workload) -> Workload:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..config.run_config import RunConfig
-from .workload import Effort, Speed, Workload, efforts
+from .resources import Effort, Speed, efforts
+from .workload import Workload
 
 TYPICAL = Speed(a_token=1.0, forward=0.4, new_token=5.0, token_bytes=0, supervised_bytes=0)
 """What the kinds of work cost in proportion, for kinds that the run has not done yet."""

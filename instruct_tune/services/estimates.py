@@ -23,24 +23,8 @@ from ..errors import DataError, LabError, ModelError
 from ..estimate.fitting import choose_size, resized
 from ..estimate.lent_gpu import GPU_SECONDS, expected_seconds
 from ..estimate.memory_advice import one_row_a_pass, shortage
-from ..estimate.workload import (
-    Architecture,
-    Effort,
-    Recorded,
-    RowLength,
-    Seconds,
-    Speed,
-    Workload,
-    cost_json,
-    count,
-    efforts,
-    fits,
-    memory,
-    micro_batches,
-    seconds,
-    step_count,
-    warnings,
-)
+from ..estimate.resources import Architecture, Effort, Seconds, Speed, cost_json, efforts, memory, seconds, warnings
+from ..estimate.workload import Recorded, RowLength, Workload, count, fits, micro_batches, step_count
 from ..models.lora_targets import layer_names
 from ..runs.examples import recorded_on
 from ..store.run_store import Run, RunStore

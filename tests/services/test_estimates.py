@@ -9,7 +9,7 @@ from labs import PATIENCE, Pace, cache_for, finished, opened, smoke
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
 from instruct_tune.estimate.fitting import FEWEST_ROWS
-from instruct_tune.estimate.workload import Effort, Speed
+from instruct_tune.estimate.resources import Effort, Speed
 from instruct_tune.services import estimates
 
 EVEN = Speed(

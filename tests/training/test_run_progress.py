@@ -4,7 +4,8 @@ import pytest
 
 from instruct_tune.config.run_config import RunConfig, TrainSettings
 from instruct_tune.estimate.progress import TYPICAL, RunProgress
-from instruct_tune.estimate.workload import Recorded, RowLength, count, efforts
+from instruct_tune.estimate.resources import efforts
+from instruct_tune.estimate.workload import Recorded, RowLength, count
 
 CONFIG = RunConfig(
     train=TrainSettings(

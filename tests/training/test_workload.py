@@ -8,8 +8,9 @@ from tiny_lab import light, some_data, some_rows, tiny, toy  # noqa: F401
 from instruct_tune.batching.packing import pack_rows
 from instruct_tune.config.run_config import LoraSettings, RunConfig, TrainSettings
 from instruct_tune.errors import DataError, ModelError
-from instruct_tune.estimate import workload
-from instruct_tune.estimate.workload import Architecture, Recorded, RowLength, Speed, Work, count
+from instruct_tune.estimate import resources, workload
+from instruct_tune.estimate.resources import Architecture, Speed
+from instruct_tune.estimate.workload import Recorded, RowLength, Work, count
 from instruct_tune.models import lora
 from instruct_tune.models.lora_targets import adapted_width
 from instruct_tune.tokenization.encode import IGNORE
@@ -110,7 +111,7 @@ def test_seconds_memory_and_disk_add_up():
     work = count(run_config, rows, rows[:2], rows[:1], 1000, recorded=recorded)
     assert (work.steps, work.training, work.largest) == (2, Work(2, 160, 80), Work(1, 80, 40))
     # 160 tokens in two passes, 20 held-out ones at each of two probes, and 40 in the evaluation.
-    took = workload.seconds(run_config, work, EVEN, weights=4_000_000_000)
+    took = resources.seconds(run_config, work, EVEN, weights=4_000_000_000)
     assert took.training == pytest.approx(1.6)
     assert took.probes == pytest.approx(2 * 0.5 * 0.2)
     assert took.evaluations == pytest.approx(0.5 * 0.4)
@@ -124,41 +125,41 @@ def test_seconds_memory_and_disk_add_up():
     parts = (took.load, took.training, took.probes, took.samples, took.general, took.evaluations, took.bleu)
     assert took.total == pytest.approx(sum(parts))
     # An earlier run took half of what was measured, so all passes do.
-    faster = workload.seconds(run_config, work, EVEN, weights=0, pace=0.5)
+    faster = resources.seconds(run_config, work, EVEN, weights=0, pace=0.5)
     assert (faster.training, faster.probes) == (pytest.approx(took.training / 2), pytest.approx(took.probes / 2))
     assert (faster.samples, faster.bleu) == (pytest.approx(took.samples / 2), pytest.approx(took.bleu / 2))
 
-    peak = workload.memory(run_config, work, Architecture(1000, 10, 4), EVEN)
+    peak = resources.memory(run_config, work, Architecture(1000, 10, 4), EVEN)
     # Rank 16: 160 weights of 4 bytes, their gradients, and AdamW's two moments.
     assert (peak.weights, peak.adapter, peak.gradients, peak.optimizer) == (4000, 640, 640, 1280)
     assert (peak.activations, peak.logits) == (80 * 100, 40 * 10)
     assert peak.total == 4000 + 640 + 640 + 1280 + 8000 + 400
-    assert workload.disk(run_config, work, 160) == 640 + 1920
+    assert resources.disk(run_config, work, 160) == 640 + 1920
 
 
 def test_a_run_that_records_nothing_more_takes_no_time_for_it():
     rows = [RowLength(20, 10)] * 8
-    took = workload.seconds(config(), count(config(), rows, rows, rows, 1000), EVEN, weights=0)
+    took = resources.seconds(config(), count(config(), rows, rows, rows, 1000), EVEN, weights=0)
     assert (took.samples, took.general, took.bleu) == (0, 0, 0)
     unevaluated = config(eval_strategy="no")
     work = count(unevaluated, rows, rows, rows, 1000, recorded=Recorded(bleu_rows=4))
-    assert workload.seconds(unevaluated, work, EVEN, weights=0).bleu == 0
+    assert resources.seconds(unevaluated, work, EVEN, weights=0).bleu == 0
 
 
 def test_what_is_answered_together_is_what_the_run_answers_together():
     from instruct_tune.evaluation.predict import ROWS_TOGETHER
     from instruct_tune.training.fixed_prompts import MOST_TOKENS_OF_SEVERAL
 
-    assert (workload.ROWS_TOGETHER, workload.OF_SEVERAL) == (ROWS_TOGETHER, MOST_TOKENS_OF_SEVERAL)
+    assert (resources.ROWS_TOGETHER, resources.OF_SEVERAL) == (ROWS_TOGETHER, MOST_TOKENS_OF_SEVERAL)
 
 
 def test_warnings_name_what_to_change():
     rows = [RowLength(20, 10)] * 8 + [RowLength(5000, 10)]
     dropped = count(config(), rows, [], [], 1000)
     cut = count(config(overlong="truncate"), rows, [], [], 1000)
-    assert workload.warnings(dropped, None, 60.0) == ["1 row longer than the longest row allowed will be left out."]
-    assert "does not learn to end" in workload.warnings(cut, None, 60.0)[0]
-    memory, hour, _ = workload.warnings(dropped, "Too little memory.", 4000.0)
+    assert resources.warnings(dropped, None, 60.0) == ["1 row longer than the longest row allowed will be left out."]
+    assert "does not learn to end" in resources.warnings(cut, None, 60.0)[0]
+    memory, hour, _ = resources.warnings(dropped, "Too little memory.", 4000.0)
     assert memory == "Too little memory."
     assert "more than an hour" in hour
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from instruct_tune.estimate.calibrate import SpeedMemory
-from instruct_tune.estimate.workload import Speed
+from instruct_tune.estimate.resources import Speed
 from instruct_tune.pretrained import cache_folder
 from instruct_tune.pretrained.cache_folder import add_entry, change_file, read_entries
 

@@ -4,7 +4,8 @@ import pytest
 
 from instruct_tune.config.run_config import RunConfig, TrainSettings
 from instruct_tune.estimate.memory_advice import one_row_a_pass, shortage
-from instruct_tune.estimate.workload import Memory, RowLength, Workload, count
+from instruct_tune.estimate.resources import Memory
+from instruct_tune.estimate.workload import RowLength, Workload, count
 from instruct_tune.models import base_model
 from instruct_tune.services import estimates
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...estimate.workload import size
+from ...estimate.resources import size
 from ...text.markdown import plain
 from ..formatting import duration
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,26 +20,25 @@ from ..config.viewer import Viewer
 from ..data.splits import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
 from ..estimate.fitting import choose_size, resized
-from ..estimate.lent_gpu import GPU_SECONDS, expected_seconds
+from ..estimate.lent_gpu import expected_seconds
 from ..estimate.memory_advice import one_row_a_pass, shortage
 from ..estimate.resources import Architecture, Effort, Seconds, Speed, cost_json, efforts, memory, seconds, warnings
 from ..estimate.workload import Recorded, RowLength, Workload, count, fits, micro_batches, step_count
-from ..models.lora_targets import layer_names
-from ..runs.examples import recorded_on
-from ..store.run_store import Run, RunStore
+from ..store.run_store import RunStore
 from ..tokenization.prompt_template import template_from
 from ..util.machine import available_memory
 from .configurations import Config, Configurations
-from .datasets import Datasets, modified
+from .datasets import Datasets
 from .job_queue import JobQueue
+from .row_lengths import RowLengths
 from .runs import Runs
 from .slow_imports import SlowImports
 from .tokenizers import Tokenizers
+from .training_speed import Earlier, TrainingSpeed, earlier_run
 
 if TYPE_CHECKING:
     from ..inspection.batch_view import StepView
 
-LENGTHS_REMEMBERED = 8
 MAX_MINUTES = 7 * 24 * 60
 MEASURED = "measured on this machine"
 CROWDED = "measured on this machine, which is busy with other things: then it takes longer"
@@ -60,25 +58,8 @@ class Known:
     earlier: Earlier | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Earlier:
-    """An ended run on this machine: its work, its seconds, and the ``source`` that the estimate names.
-
-    ``adapters``: how many times as long a token takes with the new run's adapter.
-    """
-
-    effort: Effort
-    seconds: float
-    adapters: float
-    source: str
-
-    def pace(self, speed: Speed) -> float:
-        """How many times as long the new run takes as its work at ``speed``."""
-        return self.adapters * self.seconds / self.effort.seconds(speed)
-
-
 class Estimates:
-    """Owns the caches of tokenised rows' lengths and of models' shapes."""
+    """Owns the caches of rows' lengths and of models' shapes."""
 
     def __init__(
         self,
@@ -92,9 +73,8 @@ class Estimates:
     ):
         self._store, self._runs, self._configs, self._datasets = store, runs, configs, datasets
         self._tokenizers, self._queue, self._imports = tokenizers, queue, imports
-        self._lengths: dict[Any, tuple[RowLength, ...]] = {}
+        self._lengths, self._speed = RowLengths(tokenizers), TrainingSpeed(tokenizers, queue)
         self._architectures: dict[Any, Architecture] = {}
-        self._counting = threading.Lock()
 
     def cost(self, viewer: Viewer, config: Config, measure: bool = True, lent: bool = False) -> dict[str, Any]:
         """The cost of a run of ``config``, as JSON types; unknown parts are None.
@@ -119,7 +99,7 @@ class Estimates:
         workload = _count(config, known)
         if lent:
             return self._lent_cost_json(config, workload, known)
-        speed = self._speed(config, known, measure)
+        speed = self._speed.of(config, known.folder, known.architecture.paths, measure)
         return self._cost_json(config, workload, known, speed, viewer)
 
     def fit(self, viewer: Viewer, config: Config, minutes: float) -> dict[str, Any]:
@@ -139,7 +119,7 @@ class Estimates:
         known = self._known(everything, splits, viewer)
         if known is None:
             raise ModelError(f"{config.model} is not on this machine yet: how fast it trains here is not known.")
-        speed = self._speed(everything, known, measure=True)
+        speed = self._speed.of(everything, known.folder, known.architecture.paths, measure=True)
         if speed is None:
             raise LabError(
                 f"The lab is busy with {self._busy_with(viewer)}: how fast this trains is measured after that."
@@ -175,7 +155,7 @@ class Estimates:
         train, tokenizer, template = config.train, self._tokenizers.get(config.model), template_from(config.template)
         folder = self._tokenizers.folder(config.model)
         rows = self._datasets.splits(config.data).train
-        lengths = self._row_lengths(config, "train", rows, len(rows))
+        lengths = self._lengths.of(config, "train", rows, len(rows))
         context = context_in(folder)
         kept = fits(lengths, train.max_length, train.overlong, context)
         steps, _ = step_count(len(kept), train)
@@ -215,9 +195,10 @@ class Estimates:
         evaluation_rows = config.evaluation_rows
         evaluated = len(take_evaluation_rows(splits.test, evaluation_rows))
         probed = len(take_probe_rows(splits.test, evaluation_rows, config.train.probe_rows))
-        held_out = self._row_lengths(config, "test", splits.test, evaluated + probed)
-        train = self._row_lengths(config, "train", splits.train, len(splits.train))
+        held_out = self._lengths.of(config, "test", splits.test, evaluated + probed)
+        train = self._lengths.of(config, "train", splits.train, len(splits.train))
         architecture = self._architecture(config, folder)
+        runs = (run for run in self._store.all() if viewer.sees(run.owner))
         return Known(
             train=train,
             evaluation=held_out[:evaluated],
@@ -226,7 +207,7 @@ class Estimates:
             folder=folder,
             architecture=architecture,
             budget=TOKENS_PER_PASS[best_device()],
-            earlier=self._earlier(config, architecture, viewer),
+            earlier=earlier_run(runs, config, architecture),
         )
 
     def _recorded(
@@ -253,28 +234,6 @@ class Estimates:
             bleu_rows=len(take_evaluation_rows(splits.test, settings.bleu_rows)),
         )
 
-    def _row_lengths(self, config: RunConfig, part: str, rows: Any, wanted: int) -> tuple[RowLength, ...]:
-        """The lengths of the first ``wanted`` rows with this model and template; each row is tokenised once.
-
-        A limit selects the first rows of the same order, so the cached lengths are valid for every limit.
-        """
-        from ..tokenization.encode import tokenize_examples
-
-        data = dataclasses.replace(config.data, limit=None)
-        key = (data, modified(config.data), part, config.model, str(config.template))
-        with self._counting:
-            lengths = self._lengths.pop(key, ())
-            if len(lengths) < wanted:
-                tokenizer, template = self._tokenizers.get(config.model), template_from(config.template)
-                more = examples(rows, len(lengths), wanted - len(lengths))
-                with self._tokenizers.encoding:
-                    tokenized = tokenize_examples(tokenizer, template, more, max_length=2**31)
-                lengths += tuple(RowLength(len(row.input_ids), row.prompt_length) for row in tokenized)
-            self._lengths[key] = lengths
-            while len(self._lengths) > LENGTHS_REMEMBERED:
-                self._lengths.pop(next(iter(self._lengths)))
-        return lengths[:wanted]
-
     def _architecture(self, config: RunConfig, folder: Path) -> Architecture:
         from ..estimate.calibrate import describe
 
@@ -293,56 +252,6 @@ class Estimates:
         if model == TINY_MODEL:
             return self._queue.run(lambda: locate(model, lambda text: None).path)
         return at_hand(model)
-
-    # Speed on this machine
-
-    def _earlier(self, config: RunConfig, architecture: Architecture, viewer: Viewer) -> Earlier | None:
-        """The newest ended run of the model on this machine; with the same adapter and batch size where there is one.
-
-        A run with another adapter counts too: the machine is as busy for either.
-        """
-        from ..models.base_model import best_device
-
-        runs = [run for run in self._store.all() if viewer.sees(run.owner)]
-        usable = [run for run in runs if _trained_here(run, config, best_device())]
-        size = config.train.per_device_train_batch_size
-        for run in sorted(
-            usable,
-            key=lambda run: (
-                not _same_adapter(run, config), run.config["train"]["per_device_train_batch_size"] != size
-            ),
-        ):  # fmt: skip
-            work = run.provenance["work"]
-            effort = Effort(work["trained"], work["read"], work["decoded"])
-            if effort.trained:
-                new = _token_cost(architecture.parameters, architecture.trainable(config.lora.r))
-                old = _token_cost(architecture.parameters, run.provenance["trainable_parameters"])
-                other = "" if _same_adapter(run, config) else ", which had another adapter"
-                return Earlier(effort, work["seconds"], new / old, f"from your run {run.name}{other}")
-        return None
-
-    def _speed(self, config: RunConfig, known: Known, measure: bool) -> Speed | None:
-        """The measured speed on this machine; None where it is not measured yet, or the queue is busy."""
-        from ..estimate import calibrate
-
-        memory, bf16 = calibrate.SpeedMemory(), config.train.bf16_weights
-        # The measurement uses a few layers, so a module path of one layer becomes the module's name in all layers.
-        targets = layer_names(config.lora.target_modules, known.architecture.paths)
-        lora = dataclasses.replace(config.lora, target_modules=targets)
-        key = memory.key(known.folder, lora, bf16)
-        cached = memory.get(key)
-        if cached or not measure or self._queue.busy_with:
-            return cached
-
-        def measured() -> Speed | None:
-            """On the queue's thread. No measurement if a run is queued already, or if another viewer has measured."""
-            speed = memory.get(key)
-            if speed is None and not self._queue.busy_with:
-                speed = calibrate.measure(known.folder, self._tokenizers.get(config.model), lora, bf16)
-                memory.put(key, speed)
-            return speed
-
-        return self._queue.submit_short(measured).result()
 
     def _busy_with(self, viewer: Viewer) -> str | None:
         jobs = self._queue.jobs
@@ -410,26 +319,6 @@ def _unknown(config: RunConfig, rows: int | None, reason: str) -> dict[str, Any]
 def _count(config: RunConfig, known: Known) -> Workload:
     context = known.architecture.context
     return count(config, known.train, known.evaluation, known.probe, known.budget, context, known.recorded)
-
-
-def _trained_here(run: Run, config: RunConfig, device: str) -> bool:
-    """Whether a run's pace applies to ``config``: an ended one of the same model, on this machine's device."""
-    on_this_machine = run.provenance.get("device", "").partition(":")[0] == device and not recorded_on(run.provenance)
-    work = run.provenance.get("work", {})
-    alike = run.config["model"] == config.model and on_this_machine and not run.live
-    return alike and bool(work) and GPU_SECONDS not in work
-
-
-def _same_adapter(run: Run, config: RunConfig) -> bool:
-    """Whether the LoRA has the same targets and the same size class of rank."""
-    lora, targets = run.config["lora"], config.lora.target_modules
-    same_rank = (lora["r"] - 1).bit_length() == (config.lora.r - 1).bit_length()
-    return same_rank and lora["target_modules"] == (targets if isinstance(targets, str) else list(targets))
-
-
-def _token_cost(parameters: int, trainable: int) -> int:
-    """Floating-point operations per token of training: base weights need no gradient of their own, LoRA's do."""
-    return 4 * parameters + 6 * trainable
 
 
 def free_memory() -> int | None:

@@ -19,7 +19,8 @@ from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
 from instruct_tune.lab import Lab
 from instruct_tune.store.connection import FILE
-from instruct_tune.store.run_store import Run, RunStore
+from instruct_tune.store.run import Run
+from instruct_tune.store.run_store import RunStore
 
 Numbers = dict[tuple[str, int], dict[str, Any]]
 """(kind, step) → metric values, without those that depend on the clock."""

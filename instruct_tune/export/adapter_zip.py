@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import DataError, ModelError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from .figures import loss_plot, subject
 from .model_card import model_card
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DataError, ModelError
 from ..pretrained.locate import WHEEL, WHEEL_GGUF
-from ..store.run_store import Run
+from ..store.run import Run
 from ..text.markdown import plain
 from ..text.plain_text import shortened
 from ..tokenization.chat_template import with_markup

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..config.catalog import TINY_MODEL
 from ..errors import DataError, HubError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..text.plain_text import shown
 from .adapter_zip import run_files
 from .model_card import is_local

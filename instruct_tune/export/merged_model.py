@@ -16,7 +16,8 @@ from ..models.lora import merged_copy
 from ..pretrained.locate import Weights
 from ..pretrained.read_model import empty_model
 from ..pretrained.tokenizers import read_tokenizer
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..util.memory import free, give_back
 from .model_card import model_card
 

@@ -15,7 +15,7 @@ from ..config.catalog import MODELS
 from ..data.sources import CODEALPACA_REPO, HUB_PREFIX
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.examples import recorded_on
-from ..store.run_store import Run
+from ..store.run import Run
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
 

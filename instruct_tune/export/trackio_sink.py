@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import DataError, LabError
-from ..store.run_store import Run
+from ..store.run import Run
 
 Values = Mapping[str, Any]
 PIN = "trackio==0.43.0"

@@ -13,7 +13,7 @@ from ..config.presets import PRESETS
 from ..config.run_config import RunConfig
 from ..errors import BusyError, ModelError, SettingsError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
-from ..store.run_store import Run
+from ..store.run import Run
 from ..tokenization.prompt_template import markup_provenance, template_of_run
 from ..util import atomic_write
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from ..config.learning_rate import higher_rate_advice, is_warming_up, used_rate, warmup_sentence
 from ..evaluation.interpretation import MOVED, ROSE_AGAIN
-from ..store.run_store import LIVE, Run, RunStore
+from ..store.run import LIVE, Run
+from ..store.run_store import RunStore
 
 WINDOW = 4
 """The number of batches in a mean: single batches vary by a factor of two, because their rows do."""

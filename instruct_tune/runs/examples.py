@@ -16,7 +16,8 @@ from typing import Any
 
 from ..data.json_text import values
 from ..errors import StoreError
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..util.assets import asset
 from ..util.atomic_write import atomic_folder
 

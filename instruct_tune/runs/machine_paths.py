@@ -16,7 +16,7 @@ from ..config.run_config import DataSettings
 from ..data.sources import HUB_PREFIX
 from ..data.upload_names import uploaded_as
 from ..pretrained.locate import LOCAL_FOLDER
-from ..store.run_store import Run
+from ..store.run import Run
 from .scrub import without_own_prompts
 
 # An absolute path with at least two components, which is not part of a URL or of another word.

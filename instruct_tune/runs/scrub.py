@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any, TypedDict
 
 from ..config.run_config import HELD_OUT, OWN
-from ..store.run_store import Run
+from ..store.run import Run
 
 
 class ScrubPrompt(TypedDict):

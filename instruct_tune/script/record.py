@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..store.run_store import Run
+from ..store.run import Run
 
 MAX_STEPS = 400
 """The most losses that a script carries; of a longer run every n-th."""

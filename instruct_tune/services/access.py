@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from ..config.viewer import ANONYMOUS, Viewer, known_by
 from ..runs.examples import recorded_on
-from ..store.run_store import Run
+from ..store.run import Run
 
 MAX_SESSIONS = 10_000
 

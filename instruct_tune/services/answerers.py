@@ -11,7 +11,8 @@ from ..config.run_config import GenerationSettings, RunConfig
 from ..config.viewer import HOST, Viewer
 from ..data.splits import Example
 from ..errors import DataError, ModelError
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..training.checkpoints import at_step, checkpoints, step_of
 from .datasets import Datasets
 from .runs import Runs

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ..config.viewer import HOST
+from ..store import disk_reserve
 from ..store.archive import RunArchive
 from ..store.clock import Clock
 from ..store.run_store import RunStore
@@ -61,7 +62,7 @@ class Housekeeping:
 
     def recover(self) -> None:
         """Finish what a former process left: half-written folders, runs that seem live, runs in the trash."""
-        self._store.keep_room()
+        disk_reserve.reserve(self._store.data_dir)
         for run_id in self._store.ids():
             folder = self._store.data_dir / "runs" / run_id
             attempt(partial(atomic_write.finish, folder), f"finish what run {run_id} was writing")

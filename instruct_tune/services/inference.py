@@ -34,7 +34,7 @@ from ..config.viewer import HOST, Viewer
 from ..data.splits import Example
 from ..errors import DataError, LabError, Stopped
 from ..runs.provenance import other_weights
-from ..store.run_store import Run
+from ..store.run import Run
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
 from .answer_stream import BASE_AND_TUNED, AnswerStream, AwaitedAnswer
 from .answerers import Answerers, check_strength, generation_settings, read_answerers

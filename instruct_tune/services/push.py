@@ -26,7 +26,8 @@ from ..pretrained import hub_upload
 from ..pretrained.hub_access import Access as HubAccess
 from ..pretrained.hub_token import HubToken
 from ..runs.machine_paths import exported
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..text.plain_text import counted
 from ..util.hashing import sha256_of_file
 from ..util.progress import Loading

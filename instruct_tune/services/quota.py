@@ -15,7 +15,8 @@ from ..config.environment import MEGABYTE, max_visitor_bytes, mebibytes
 from ..config.viewer import Viewer
 from ..errors import DataError
 from ..store.disk_usage import folder_bytes
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 
 EXPIRES = "expires"
 """The key in a run's provenance: True where a visitor started it on such a lab, so that it is removed after a time like

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from ..config.viewer import HOST
 from ..lesson import timing
 from ..lesson.room import Room
-from ..store.run_store import Run
+from ..store.run import Run
 from .evaluations import Evaluations
 from .runs import Runs
 from .training import Training

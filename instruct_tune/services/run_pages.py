@@ -20,7 +20,7 @@ from ..inspection.first_content import recorded_tokens
 from ..runs.examples import recorded_on
 from ..runs.machine_paths import message_to_share, shared
 from ..runs.scrub import Scrub, without_own_prompts
-from ..store.run_store import Run
+from ..store.run import Run
 from .answerers import Answerers
 from .datasets import Datasets
 from .estimates import Estimates

@@ -20,7 +20,8 @@ from ..runs.examples import put_recorded, recorded_on
 from ..runs.machine_paths import last_name, message_to_share, shared
 from ..runs.scrub import Scrub, scrub, without_own_prompts
 from ..store.clock import Clock
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..training.checkpoints import best_evaluation, checkpoints, step_of
 from .access import Access
 from .job_queue import Job

@@ -15,8 +15,10 @@ from ..config.viewer import HOST, Viewer
 from ..errors import BusyError, NotFoundError, StoreError
 from ..runs import continuation
 from ..runs.annotations import read_name
+from ..store import disk_reserve
 from ..store.disk_usage import folder_bytes
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..store.status_log import StopReason
 from .access import Access, submitter
 from .configurations import Config, Configurations
@@ -217,7 +219,7 @@ class Training:
         self._imports.wait()
         from .training_job import TrainingJob
 
-        self._store.keep_room()
+        disk_reserve.reserve(self._store.data_dir)
         job = TrainingJob(run, self._store, self._datasets, device, self._queue)
         self._current[run.id] = job
         if why := self._stop_requests.get(run.id):

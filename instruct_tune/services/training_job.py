@@ -24,7 +24,9 @@ from ..evaluation.bleu import BleuReport
 from ..generation.answer import Answer
 from ..pretrained.located import LocatedModel
 from ..runs import continuation
-from ..store.run_store import Run, RunStore
+from ..store import disk_reserve
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..store.status_log import StopReason
 from ..training.checkpoints import newest_whole, step_of
 from ..training.memorization import verdict
@@ -310,7 +312,7 @@ class TrainingJob:
             log.error("run %s failed\n%s", self.run.id, problem.traceback)
         try:
             if problem.kind == DiskFullError.kind:
-                self.store.make_room()
+                disk_reserve.release(self.store.data_dir)
             self._end("failed", problem.message, problem)
         except (StoreError, NotFoundError):
             log.error("run %s failed, which cannot be written down: %s", self.run.id, problem.message)

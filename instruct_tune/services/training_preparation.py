@@ -12,7 +12,8 @@ from ..data.splits import Example, Splits, examples, take_evaluation_rows, take_
 from ..errors import DataError, ModelError
 from ..pretrained.located import LocatedModel
 from ..runs.provenance import other_rows, other_weights
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..tokenization.chat_template import check_messages, has_clock, with_markup
 from ..tokenization.encode import TokenizedExample, tokenize_rows
 from ..tokenization.prompt_template import PromptTemplate, markup_provenance, template_of_run

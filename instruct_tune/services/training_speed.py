@@ -11,7 +11,7 @@ from ..estimate.lent_gpu import GPU_SECONDS
 from ..estimate.resources import Architecture, Effort, Speed
 from ..models.lora_targets import layer_names
 from ..runs.examples import recorded_on
-from ..store.run_store import Run
+from ..store.run import Run
 from .job_queue import JobQueue
 from .tokenizers import Tokenizers
 

@@ -23,7 +23,8 @@ from ..runs.annotations import read_name
 from ..runs.machine_paths import exported, source_to_share
 from ..store.connection import on_disk
 from ..store.disk_usage import folder_bytes
-from ..store.run_store import Run, RunStore
+from ..store.run import Run
+from ..store.run_store import RunStore
 from ..util import atomic_write
 from ..util.progress import Loading
 from .access import Access

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ..util.zip_faults import ZIP_FAULTS
 from . import snapshot
-from .run_store import Run, RunStore
+from .run import Run
+from .run_store import RunStore
 
 log = logging.getLogger(__name__)
 _COPY = re.compile(r"([\w-]+)\.(\d+)\.zip")

@@ -7,7 +7,6 @@ readers that query "after seq" get the newer one.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -16,9 +15,8 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,71 +24,18 @@ import platformdirs
 
 from ..errors import BusyError, NotFoundError, StoreError
 from . import snapshot, status_log
-from .connection import FILE, explained, on_disk, open_history
+from .connection import FILE, on_disk
+from .history import History
 from .lock import make_folder
-from .read_cache import ReadCache
 from .retention import forget_oldest
+from .run import LISTED_COLUMNS, LIVE, Run, listed_run, row_of, run_of
 from .schema import TABLES, as_columns, insert, metric
 
 log = logging.getLogger(__name__)
-LIVE = ("queued", "running", "stopping")
-"""Statuses of a run that is queued or in progress."""
-_JSON_COLUMNS = ("config", "facts", "tags")
-"""``facts`` holds ``Run.provenance``: the column keeps the name that scripts read in ``run.jsonl``."""
-_RESERVE_FILE, _RESERVE_BYTES = ".room", 1 << 20
 _NEXT_REVISION = "revision = revision + 1"
 """Recovery compares revisions to detect that a run's snapshot is newer than a history that lost its last entries."""
-_LISTED = (
-    ("config", "model"),
-    ("config", "data", "source"),
-    ("facts", "parent"),
-    ("facts", "recorded"),
-    ("facts", "imported"),
-)
-"""Paths into the JSON columns that the list of runs needs."""
 _SNAPSHOT_FIELDS = {"status", "name", "owner", "binned", "tags", "notes"}
 """A change of any of these fields rewrites the run's snapshot; so does every checkpoint."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One row of the history. Times are seconds since the epoch.
-
-    ``provenance``: what the run was measured with. ``owner``: the only visitor who sees it (None: everyone).
-    ``started_by``: who may stop it besides the host (None: anyone). ``binned``: when it was moved to the trash, else
-    None. ``parent``: the run whose adapter it started from.
-    """
-
-    id: str
-    name: str
-    status: str
-    phase: str | None
-    message: str
-    step: int
-    total_steps: int
-    created: float
-    ended: float | None
-    config: dict[str, Any]
-    error_kind: str | None
-    provenance: dict[str, Any]
-    owner: str | None = None
-    binned: float | None = None
-    started_by: str | None = None
-    parent: str | None = None
-    tags: tuple[str, ...] = ()
-    notes: str = ""
-
-    @property
-    def live(self) -> bool:
-        return self.status in LIVE
-
-    @property
-    def ended_early(self) -> bool:
-        """Whether it can be resumed: it was paused, stopped or interrupted, or it failed."""
-        return not self.live and self.status != "finished"
-
-
-_PLAIN_COLUMNS = tuple(field.name for field in dataclasses.fields(Run) if field.name not in ("config", "provenance"))
 
 
 def default_data_dir() -> Path:
@@ -104,24 +49,16 @@ class RunStore:
     def __init__(self, data_dir: Path):
         self.data_dir = data_dir
         make_folder(data_dir / "runs")
-        self._lock = threading.RLock()
         self._snapshot_lock = threading.Lock()
-        self._read_cache = ReadCache()
-        self._db = open_history(data_dir)
+        self._history = History(data_dir)
         self._identity = self._file_id()
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        self._history.close()
 
-    @contextmanager
-    def read_cache(self) -> Iterator[None]:
+    def read_cache(self) -> AbstractContextManager[None]:
         """Inside this block, this thread runs each query once. ``version`` is read first, so no result is older."""
-        with self._read_cache.at_once():
-            # If the history cannot be read, the first query raises.
-            with suppress(StoreError):
-                self.version()
-            yield
+        return self._history.read_cache()
 
     def require_folder(self) -> None:
         """Raise StoreError if the data folder was deleted, moved or replaced, because writes would be lost."""
@@ -159,7 +96,7 @@ class RunStore:
         # In the provenance too, because the parent may be deleted later.
         step = parent.provenance.get("kept_step", parent.step) if parent else 0
         provenance = {"parent": {"id": parent.id, "name": parent.name, "step": step}} if parent else {}
-        with self._write() as db:
+        with self._history.writing() as db:
             insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(provenance), **owned})
             status_log.note(db, run_id, f"Accepted; it goes on from {parent.name}." if parent else "Accepted.")
         self._write_snapshot(run_id)
@@ -179,15 +116,13 @@ class RunStore:
 
         Each history row has the form that the method reading its table returns. The caller fills the folder.
         """
-        fields = dataclasses.asdict(run)
-        fields["facts"] = fields.pop("provenance")
-        row = {**fields, **{name: json.dumps(fields[name]) for name in _JSON_COLUMNS}}
         # Before taking the lock, because there may be many rows.
+        row = row_of(run)
         rows = {
             table: [{"run_id": run.id, **as_columns(table, each)} for each in records]
             for table, records in history.items()
         }
-        with self._write() as db:
+        with self._history.writing() as db:
             insert(db, "runs", row)
             for table, each in rows.items():
                 insert(db, table, *each)
@@ -196,7 +131,7 @@ class RunStore:
     def enter_again(self, saved: snapshot.Snapshot, reason: str) -> None:
         """Replace a run's rows with those of its snapshot; ``reason`` goes into its status log."""
         run_id = saved["runs"][0]["id"]
-        with self._write() as db:
+        with self._history.writing() as db:
             _delete_rows(db, run_id)
             snapshot.enter(db, saved)
             status_log.remark(db, run_id, reason)
@@ -214,53 +149,48 @@ class RunStore:
 
     def revisions(self) -> dict[str, int]:
         """Number of changes to each run's row, by id, including runs in the trash."""
-        return {row["id"]: row["revision"] for row in self._read("SELECT id, revision FROM runs")}
+        return {row["id"]: row["revision"] for row in self._history.read("SELECT id, revision FROM runs")}
 
     def get(self, run_id: str) -> Run:
         """The run of that id. Raises NotFoundError if it does not exist or is in the trash."""
-        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (_as_id(run_id),))
+        rows = self._history.read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError.of(run_id)
-        return self._read_cache.once(("run", run_id), lambda: _run(rows[0]))
+        return self._history.once(("run", run_id), lambda: run_of(rows[0]))
 
     def has(self, run_id: str | None) -> bool:
         """Whether the run exists and is not in the trash; another viewer may have deleted it."""
         query = "SELECT 1 FROM runs WHERE id = ? AND binned IS NULL"
-        return bool(run_id) and bool(self._read(query, (_as_id(run_id),)))
+        return bool(run_id) and bool(self._history.read(query, (_as_id(run_id),)))
 
     def all(self) -> list[Run]:
         """All runs except those in the trash, newest first."""
         query = "SELECT * FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
-        return [_run(row) for row in self._read(query)]
+        return [run_of(row) for row in self._history.read(query)]
 
     def listed(self) -> list[Run]:
         """``all``, with only the parts of config and provenance that the list of runs shows.
 
         Both can be large in an imported run, and they are read while other threads wait for the lock.
         """
-        columns = ", ".join(_PLAIN_COLUMNS)
-        shown = ", ".join(f"json_extract({path[0]}, '$.{'.'.join(path[1:])}')" for path in _LISTED)
-        query = f"SELECT {columns}, {shown} FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
-        return [_listed_run(row) for row in self._read(query)]
+        query = f"SELECT {LISTED_COLUMNS} FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
+        return [listed_run(row) for row in self._history.read(query)]
 
     def owners(self) -> dict[str, str | None]:
         """The owner of each run (None: everyone sees it), by id, without runs in the trash."""
-        return {row["id"]: row["owner"] for row in self._read("SELECT id, owner FROM runs WHERE binned IS NULL")}
+        rows = self._history.read("SELECT id, owner FROM runs WHERE binned IS NULL")
+        return {row["id"]: row["owner"] for row in rows}
 
     def version(self) -> tuple[int, int]:
         """A value that changes with every write, by this process or another."""
-        return self._read_cache.once("version", self._version)
-
-    def _version(self) -> tuple[int, int]:
-        with self._lock, explained(self.data_dir):
-            return self._db.total_changes, self._db.execute("PRAGMA data_version").fetchone()[0]
+        return self._history.version()
 
     def update(self, run_id: str, *, reason: str = "", traceback: str | None = None, **fields: Any) -> None:
         """Set columns of a run; ``provenance`` is merged into the stored one.
 
         A change of status or phase is logged with ``reason``, or with the new message if there is none.
         """
-        with self._write() as db:
+        with self._history.writing() as db:
             if "provenance" in fields:
                 fields["facts"] = json.dumps({**self.get(run_id).provenance, **fields.pop("provenance")})
             columns = ", ".join(f"{name} = ?" for name in fields)
@@ -273,7 +203,7 @@ class RunStore:
     def mark_stopping(self, run_id: str, reason: str = "A stop was asked for.") -> bool:
         """Mark a live run as stopping; False if it has already ended."""
         self.get(run_id)
-        with self._write() as db:
+        with self._history.writing() as db:
             query = f"UPDATE runs SET status = 'stopping', {_NEXT_REVISION} WHERE id = ? AND status IN (?, ?, ?)"
             marked = db.execute(query, (run_id, *LIVE)).rowcount == 1
             if marked:
@@ -283,13 +213,13 @@ class RunStore:
 
     def changes(self, run_id: str) -> list[dict[str, Any]]:
         """Every change of status and phase, oldest first: ``{time, status, phase, step, reason}``."""
-        rows = self._read("SELECT * FROM states WHERE run_id = ? ORDER BY seq", (run_id,))
+        rows = self._history.read("SELECT * FROM states WHERE run_id = ? ORDER BY seq", (run_id,))
         return [status_log.changes_of(row) for row in rows]
 
     def traceback(self, run_id: str) -> str | None:
         """The traceback of the run's last failure; None if it never failed."""
         query = "SELECT traceback FROM states WHERE run_id = ? AND traceback IS NOT NULL ORDER BY seq DESC LIMIT 1"
-        return next((row["traceback"] for row in self._read(query, (run_id,))), None)
+        return next((row["traceback"] for row in self._history.read(query, (run_id,))), None)
 
     def delete(self, run_id: str) -> None:
         """Delete a run that is not live, its rows and its folder. Raises BusyError for a live one."""
@@ -304,7 +234,7 @@ class RunStore:
 
     def restore(self, run_id: str) -> None:
         """Move a run out of the trash. Raises NotFoundError if the trash was emptied."""
-        with self._write() as db:
+        with self._history.writing() as db:
             query = f"UPDATE runs SET binned = NULL, {_NEXT_REVISION} WHERE id = ? AND binned IS NOT NULL"
             if not db.execute(query, (_as_id(run_id),)).rowcount:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
@@ -312,18 +242,19 @@ class RunStore:
 
     def get_trashed(self, run_id: str) -> Run:
         """A run in the trash. Raises NotFoundError if the trash was emptied."""
-        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (_as_id(run_id),))
+        rows = self._history.read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError("The bin has been emptied: this run is gone.")
-        return _run(rows[0])
+        return run_of(rows[0])
 
     def trashed(self) -> list[Run]:
         """All runs in the trash, the last deleted first."""
-        return [_run(row) for row in self._read("SELECT * FROM runs WHERE binned IS NOT NULL ORDER BY binned DESC")]
+        query = "SELECT * FROM runs WHERE binned IS NOT NULL ORDER BY binned DESC"
+        return [run_of(row) for row in self._history.read(query)]
 
     def trashed_ids(self, before: float) -> list[str]:
         """Ids of the runs moved to the trash at ``before`` (seconds since the epoch) or earlier."""
-        return [row["id"] for row in self._read("SELECT id FROM runs WHERE binned <= ?", (before,))]
+        return [row["id"] for row in self._history.read("SELECT id FROM runs WHERE binned <= ?", (before,))]
 
     def erase_trashed(self, run_id: str) -> None:
         """Delete a run in the trash permanently. Raises NotFoundError if it is no longer there."""
@@ -339,7 +270,7 @@ class RunStore:
         """Delete a run's rows and its folder; ``run_id`` must come from the store."""
         # The snapshot first: after a crash between the two, the next start would restore the run from it.
         snapshot.remove(self.data_dir / "runs" / run_id)
-        with self._write() as db:
+        with self._history.writing() as db:
             _delete_rows(db, run_id)
         shutil.rmtree(self.data_dir / "runs" / run_id, ignore_errors=True)
 
@@ -352,23 +283,10 @@ class RunStore:
             self.add_event(run.id, message)
         return [run.id for run in orphans]
 
-    # Reserved disk space
-
-    def keep_room(self) -> None:
-        """Reserve 1 MiB of disk, so that a full disk can still be recorded. The caller must hold the DataLock."""
-        reserve = self.data_dir / _RESERVE_FILE
-        with suppress(OSError):
-            if not reserve.is_file():
-                reserve.write_bytes(bytes(_RESERVE_BYTES))
-
-    def make_room(self) -> None:
-        """Free the reserved space, to record that the disk is full."""
-        (self.data_dir / _RESERVE_FILE).unlink(missing_ok=True)
-
     # Metrics, events, evaluations
 
     def add_metric(self, run_id: str, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
-        with self._write() as db:
+        with self._history.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO metrics (run_id, kind, step, epoch, time, data) VALUES (?, ?, ?, ?, ?, ?)",
                 (run_id, kind, step, epoch, time.time(), json.dumps(values)),
@@ -382,22 +300,22 @@ class RunStore:
         query, values = "SELECT * FROM metrics WHERE run_id = ? AND seq > ?", [run_id, after]
         if kind is not None:
             query, values = query + " AND kind = ?", [*values, kind]
-        return [metric(row) for row in self._read(query + " ORDER BY seq", tuple(values))]
+        return [metric(row) for row in self._history.read(query + " ORDER BY seq", tuple(values))]
 
     def last_metrics(self, run_id: str) -> dict[str, dict[str, Any]]:
         """The newest metric of each kind, without reading all of the run's metrics."""
         newest = "SELECT MAX(seq) FROM metrics WHERE run_id = ? GROUP BY kind"
-        rows = self._read(f"SELECT * FROM metrics WHERE seq IN ({newest}) ORDER BY seq", (run_id,))
+        rows = self._history.read(f"SELECT * FROM metrics WHERE seq IN ({newest}) ORDER BY seq", (run_id,))
         return {row["kind"]: metric(row) for row in rows}
 
     def last_metric(self, run_id: str, kind: str) -> dict[str, Any] | None:
         """The values of the metric of that kind with the greatest step; None if there is none."""
         query = "SELECT data FROM metrics WHERE run_id = ? AND kind = ? ORDER BY step DESC LIMIT 1"
-        return next((json.loads(row["data"]) for row in self._read(query, (run_id, kind))), None)
+        return next((json.loads(row["data"]) for row in self._history.read(query, (run_id, kind))), None)
 
     def forget_metrics_after(self, run_id: str, step: int) -> None:
         """Delete metrics and samples after the checkpoint that a run resumes from; those steps are repeated."""
-        with self._write() as db:
+        with self._history.writing() as db:
             for table in ("metrics", "samples"):
                 db.execute(f"DELETE FROM {table} WHERE run_id = ? AND step > ?", (run_id, step))
 
@@ -408,7 +326,7 @@ class RunStore:
         replaced.
         """
         now = time.time()
-        with self._write() as db:
+        with self._history.writing() as db:
             db.execute("DELETE FROM samples WHERE run_id = ? AND step = ?", (run_id, step))
             rows = ({"prompt": number, "text": text, "ended": ended} for number, (text, ended) in enumerate(answers))
             insert(db, "samples", *({"run_id": run_id, "step": step, "time": now, **row} for row in rows))
@@ -416,21 +334,21 @@ class RunStore:
     def samples(self, run_id: str) -> list[dict[str, Any]]:
         """The answers to the fixed prompts, by step and prompt: ``{step, time, prompt, text, ended}``."""
         columns = "step, time, prompt, text, ended"
-        rows = self._read(f"SELECT {columns} FROM samples WHERE run_id = ? ORDER BY step, prompt", (run_id,))
+        rows = self._history.read(f"SELECT {columns} FROM samples WHERE run_id = ? ORDER BY step, prompt", (run_id,))
         return [{**dict(row), "ended": bool(row["ended"])} for row in rows]
 
     def add_event(self, run_id: str, text: str) -> None:
-        with self._write() as db:
+        with self._history.writing() as db:
             insert(db, "events", {"run_id": run_id, "time": time.time(), "text": text})
             forget_oldest(db, "events", run_id)
 
     def events(self, run_id: str, last: int = 200) -> list[dict[str, Any]]:
         """The last ``last`` events, oldest first: ``{time, text}``."""
-        rows = self._read("SELECT * FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT ?", (run_id, last))
+        rows = self._history.read("SELECT * FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT ?", (run_id, last))
         return [{"time": row["time"], "text": row["text"]} for row in reversed(rows)]
 
     def add_evaluation(self, run_id: str, data: dict[str, Any]) -> None:
-        with self._write() as db:
+        with self._history.writing() as db:
             insert(db, "evaluations", {"run_id": run_id, "time": time.time(), "data": json.dumps(data)})
             forget_oldest(db, "evaluations", run_id)
             db.execute(f"UPDATE runs SET {_NEXT_REVISION} WHERE id = ?", (run_id,))
@@ -438,12 +356,12 @@ class RunStore:
 
     def evaluations(self, run_id: str) -> list[dict[str, Any]]:
         """All evaluations of a run, newest first: their JSON, ``time`` and ``seq``."""
-        rows = self._read("SELECT * FROM evaluations WHERE run_id = ? ORDER BY seq DESC", (run_id,))
+        rows = self._history.read("SELECT * FROM evaluations WHERE run_id = ? ORDER BY seq DESC", (run_id,))
         return [{**json.loads(row["data"]), "time": row["time"], "seq": row["seq"]} for row in rows]
 
     def last_evaluations(self) -> dict[str, dict[str, Any]]:
         """The last evaluation of each run that has one, by run id."""
-        rows = self._read("SELECT run_id, data, MAX(seq) FROM evaluations GROUP BY run_id")
+        rows = self._history.read("SELECT run_id, data, MAX(seq) FROM evaluations GROUP BY run_id")
         return {row["run_id"]: json.loads(row["data"]) for row in rows}
 
     def _write_snapshot(self, run_id: str) -> None:
@@ -451,28 +369,12 @@ class RunStore:
         folder = self.data_dir / "runs" / run_id
         try:
             # A run may have many metrics; they are serialised outside the database lock, so that reads go on.
-            with self._snapshot_lock, explained(self.data_dir):
-                with self._lock:
-                    rows = snapshot.gather(self._db, run_id)
+            with self._snapshot_lock:
+                with self._history.reading() as db:
+                    rows = snapshot.gather(db, run_id)
                 snapshot.write(rows, folder)
         except OSError as error:
             log.warning("The history of run %s cannot be kept in its folder too: %s.", run_id, error.strerror)
-
-    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        return self._read_cache.once((query, values), lambda: self._fetch(query, values))
-
-    def _fetch(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
-        with self._lock, explained(self.data_dir):
-            return self._db.execute(query, values).fetchall()
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        # The connection commits on success and rolls back on an exception.
-        with self._lock, explained(self.data_dir), self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._read_cache.forget()
-            yield self._db
-            self._read_cache.forget()
 
 
 def _as_id(run_id: Any) -> str:
@@ -484,25 +386,3 @@ def _delete_rows(db: sqlite3.Connection, run_id: str) -> None:
     for table in TABLES:
         db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
     db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
-
-
-def _listed_run(row: sqlite3.Row) -> Run:
-    *own, model, source, parent, recorded, imported = tuple(row)
-    fields = dict(zip(_PLAIN_COLUMNS, own, strict=True))
-    provenance = {name: json.loads(text) for name, text in (("parent", parent), ("recorded", recorded)) if text}
-    return Run(
-        **{**fields, "tags": tuple(json.loads(fields["tags"]))},
-        config={"model": model, "data": {"source": source}},
-        provenance={**provenance, "imported": True} if imported else provenance,
-    )
-
-
-def _run(row: sqlite3.Row) -> Run:
-    fields = dict(row)
-    del fields["revision"]
-    fields |= {name: json.loads(fields[name]) for name in _JSON_COLUMNS}
-    fields["provenance"] = fields.pop("facts")
-    if "train" in fields["config"]:
-        # A run from before this setting answered its prompts at every probe.
-        fields["config"]["train"].setdefault("sample_every", 1)
-    return Run(**{**fields, "tags": tuple(fields["tags"])})

@@ -19,7 +19,7 @@ from ..runs.examples import BEST
 from ..services.access import Access
 from ..services.runs import Runs
 from ..services.training import Training
-from ..store.run_store import LIVE
+from ..store.run import LIVE
 from ..util.curves import thin
 from .context import PRIVATE, QUIET, user_errors, viewer
 from .scripted_html import static_text

@@ -13,7 +13,7 @@ from ..services.access import Access
 from ..services.answerers import Answerers
 from ..services.runs import Runs
 from ..services.types import RunSummary
-from ..store.run_store import LIVE
+from ..store.run import LIVE
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_from
 from .context import QUIET, user_errors, viewer

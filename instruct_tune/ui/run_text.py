@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..runs.naming import nearest_preset
-from ..store.run_store import LIVE
+from ..store.run import LIVE
 from ..text.markdown import plain
 from ..util.progress import megabytes
 from .formatting import duration

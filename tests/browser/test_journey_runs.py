@@ -11,7 +11,8 @@ from browser import PATIENCE, Window, check, close_windows, serving
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.runs.examples import ASSETS
-from instruct_tune.store.run_store import Run, RunStore
+from instruct_tune.store.run import Run
+from instruct_tune.store.run_store import RunStore
 
 pytestmark = pytest.mark.slow
 

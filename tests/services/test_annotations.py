@@ -9,7 +9,7 @@ from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, NotFoundError, NotYoursError
 from instruct_tune.runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS, read_notes, read_tags
-from instruct_tune.store.run_store import Run
+from instruct_tune.store.run import Run
 
 MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")
 

@@ -16,7 +16,7 @@ from labs import cache_for, finished, opened, smoke
 from instruct_tune.config.viewer import HOST
 from instruct_tune.export.model_card import model_card
 from instruct_tune.runs.examples import ASSETS
-from instruct_tune.store.run_store import Run
+from instruct_tune.store.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

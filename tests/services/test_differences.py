@@ -8,7 +8,7 @@ from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.runs.differences import differing, held_out, rows, same_measurement, sentences
 from instruct_tune.runs.examples import put_recorded
-from instruct_tune.store.run_store import Run
+from instruct_tune.store.run import Run
 from instruct_tune.ui.runs import side_by_side
 from instruct_tune.ui.runs.side_by_side import LOOKS, SHARE, STEPS, names_of, overlay_figure
 

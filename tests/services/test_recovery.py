@@ -124,7 +124,7 @@ def _flip_at(file, place):
 def test_what_a_damaged_log_lost_is_found_again_in_the_folders(tmp_path, how, caplog):
     with closing(RunStore(tmp_path / "live")) as store:
         public, private = fill(store, 5)
-        store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store._history._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         store.update(public, tags='["kept"]')
         before = (tmp_path / "live" / "lab.sqlite-wal").stat().st_size
         store.add_metric(public, "train", 6, 2.0, {"loss": 0.5})
@@ -373,7 +373,7 @@ def test_each_word_of_a_run_is_in_its_folder_when_it_counts(tmp_path):
         ):
             act()
             (row,) = snapshot.read(tmp_path / "runs" / private)["runs"]
-            assert row == dict(store._read("SELECT * FROM runs WHERE id = ?", (private,))[0])
+            assert row == dict(store._history.read("SELECT * FROM runs WHERE id = ?", (private,))[0])
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from instruct_tune.compute.training_work import Session
 from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
 from instruct_tune.data.splits import examples
 from instruct_tune.services.training_job import TrainingJob
-from instruct_tune.store.run_store import Run
+from instruct_tune.store.run import Run
 from instruct_tune.util.assets import asset
 
 pytestmark = pytest.mark.usefixtures("cache")

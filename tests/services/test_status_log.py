@@ -74,7 +74,7 @@ def test_the_changes_of_one_run_are_bounded_and_anothers_stay(tmp_path, monkeypa
         assert len(store.changes(other)) == 1
         store.update(run_id, status="stopped")
         store.delete(run_id)
-        assert store._read("SELECT * FROM states WHERE run_id = ?", (run_id,)) == []
+        assert store._history.read("SELECT * FROM states WHERE run_id = ?", (run_id,)) == []
 
 
 # Only a trained adapter makes a finished run
@@ -199,7 +199,7 @@ def test_what_the_disk_does_to_the_history_is_a_sentence(tmp_path, code, kind):
         run_id = store.create("a", {}).id
 
         def write():
-            with store._write() as db:
+            with store._history.writing() as db:
                 db.execute("UPDATE runs SET name = 'b'")
                 raise error
 
@@ -210,7 +210,7 @@ def test_what_the_disk_does_to_the_history_is_a_sentence(tmp_path, code, kind):
 
 def test_a_wrong_statement_is_a_fault_of_the_lab_and_no_trouble_with_the_disk(tmp_path):
     with closing(RunStore(tmp_path)) as store, pytest.raises(sqlite3.OperationalError, match="no such table"):
-        store._read("SELECT * FROM nowhere")
+        store._history.read("SELECT * FROM nowhere")
 
 
 def test_a_run_that_is_gone_fails_without_a_word(lab):

@@ -19,8 +19,10 @@ def store(tmp_path):
 @pytest.fixture
 def queries(store, monkeypatch):
     """Every query that reaches the database."""
-    calls, fetch = [], store._fetch
-    monkeypatch.setattr(store, "_fetch", lambda query, values: calls.append((query, values)) or fetch(query, values))
+    calls, fetch = [], store._history._fetch
+    monkeypatch.setattr(
+        store._history, "_fetch", lambda query, values: calls.append((query, values)) or fetch(query, values)
+    )
     return calls
 
 
@@ -64,7 +66,7 @@ def test_each_thread_has_a_glance_of_its_own(store):
     seen = []
     with store.read_cache():
         store.get(run.id)
-        store._db.execute("UPDATE runs SET step = 5")
+        store._history._db.execute("UPDATE runs SET step = 5")
         other = threading.Thread(target=lambda: seen.append(store.get(run.id).step))
         other.start()
         other.join()
@@ -78,7 +80,7 @@ def test_a_history_that_cannot_be_read_is_reported_to_who_queries_it(store, monk
     def unreadable() -> None:
         raise StoreError("The history cannot be read.")
 
-    monkeypatch.setattr(store, "_version", unreadable)
+    monkeypatch.setattr(store._history, "_version", unreadable)
     with store.read_cache():
         assert store.ids() == set()
         with pytest.raises(StoreError):

@@ -22,7 +22,7 @@ from instruct_tune.script.only_in_lab import ONLY_IN_THE_LAB
 from instruct_tune.script.record import MAX_STEPS, Record, record_of
 from instruct_tune.script.scores import differences
 from instruct_tune.script.script import script, sections, tab_sections
-from instruct_tune.store.run_store import Run
+from instruct_tune.store.run import Run
 from instruct_tune.tokenization.prompt_template import template_from
 
 QUICK = PRESETS["quick"]

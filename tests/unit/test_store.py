@@ -16,7 +16,8 @@ import pytest
 from instruct_tune.errors import BusyError, NotFoundError
 from instruct_tune.store import snapshot
 from instruct_tune.store.lock import DataLock
-from instruct_tune.store.run_store import LIVE, Run, RunStore, default_data_dir
+from instruct_tune.store.run import LIVE, Run
+from instruct_tune.store.run_store import RunStore, default_data_dir
 
 CONFIG = {"model": "tiny-random", "data": {"source": "bundled"}}
 

@@ -11,7 +11,7 @@ from ...services.access import Access
 from ...services.answerers import MAX_STRENGTH, Answerers
 from ...services.inference import Inference
 from ...services.runs import Runs
-from ...store.run_store import Run
+from ...store.run import Run
 from ..context import QUIET, user_errors, viewer
 
 NOBODY = ""

@@ -13,7 +13,7 @@ from ...services.default_model import DefaultModel
 from ...services.runs import Runs
 from ...services.training import Training
 from ...services.uploads import Uploads
-from ...store.run_store import LIVE
+from ...store.run import LIVE
 from ...text.markdown import plain
 from .. import run_text
 from ..context import QUIET, user_errors, viewer

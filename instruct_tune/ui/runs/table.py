@@ -14,7 +14,7 @@ from ...services.runs import Runs
 from ...services.training import Training
 from ...services.types import RunSummary
 from ...store.disk_usage import DiskUse
-from ...store.run_store import LIVE
+from ...store.run import LIVE
 from ...text.markdown import plain
 from ..context import QUIET, user_errors, viewer
 from ..run_text import run_sentence

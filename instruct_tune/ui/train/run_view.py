@@ -15,7 +15,7 @@ from ...services.evaluations import Evaluations
 from ...services.runs import Runs
 from ...services.training import Training
 from ...services.transfers import Transfers
-from ...store.run_store import Run
+from ...store.run import Run
 from ...text.markdown import plain
 from .. import run_text
 from ..charts import loss_chart, loss_figure

@@ -40,7 +40,6 @@ LONGEST = (
     "test_journey_train",
     "test_journey_cost",
     "test_journey_data",
-    "test_cli",
     "test_accessibility",
     "test_access",
     "test_sign_in",

@@ -9,16 +9,13 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .exhibit import EXHIBITS, frame_policy, head
-from .scripted_html import static_text
+from .gradio_scripts import GradioScripts
 
 SENTENCE = (
     b"<noscript><p style='margin: 2rem; font: 16px sans-serif'>Instruction-Tuning Lab needs JavaScript to show its"
     b" page: switch it on for this address and reload. The command line works without it: "
     b"<code>python -m instruct_tune --help</code>.</p></noscript>"
 )
-
-ADDITION = SENTENCE + f"<script>{static_text('head.js')}</script>".encode()
-"""For every page."""
 
 
 class PageHtml:
@@ -37,7 +34,7 @@ class PageHtml:
             return
         start: Message | None = None
         exhibit = QueryParams(scope.get("query_string", b"")).get("exhibit")
-        addition = ADDITION
+        addition = SENTENCE
         if exhibit in EXHIBITS:
             addition += head(exhibit)
 
@@ -86,5 +83,5 @@ _COMPRESSED = Middleware(
         "text/css",
     ),
 )
-MIDDLEWARE = [_COMPRESSED, Middleware(PageHtml)]
+MIDDLEWARE = [_COMPRESSED, Middleware(PageHtml), Middleware(GradioScripts)]
 """For the server of the page; the first is the outermost."""

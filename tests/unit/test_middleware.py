@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from instruct_tune.ui.exhibit import EXHIBITS, head
-from instruct_tune.ui.middleware import ADDITION, MIDDLEWARE, PageHtml
+from instruct_tune.ui.middleware import MIDDLEWARE, SENTENCE, PageHtml
 
 PAGE = b"<html><body><script>const a = '<gradio-app>'</script><gradio-app></gradio-app></body></html>"
 
@@ -35,14 +35,14 @@ def served(content_type, parts, method="GET", query=b""):
 
 def test_a_page_begins_with_the_sentence_and_has_its_length():
     headers, body = served(b"text/html; charset=utf-8", [PAGE])
-    assert body == PAGE.replace(b"</script><gradio-app>", b"</script>" + ADDITION + b"<gradio-app>")
+    assert body == PAGE.replace(b"</script><gradio-app>", b"</script>" + SENTENCE + b"<gradio-app>")
     assert headers[b"content-length"] == b"%d" % len(body)
 
 
 @pytest.mark.parametrize("name", EXHIBITS)
 def test_an_exhibit_alone_may_stand_in_any_frame_and_has_its_style(name):
     headers, body = served(b"text/html", [PAGE], query=b"x=1&exhibit=" + name.encode())
-    assert body == PAGE.replace(b"</script><gradio-app>", b"</script>" + ADDITION + head(name) + b"<gradio-app>")
+    assert body == PAGE.replace(b"</script><gradio-app>", b"</script>" + SENTENCE + head(name) + b"<gradio-app>")
     assert b"content-security-policy" not in headers
 
 
@@ -118,7 +118,7 @@ def test_the_page_polls_and_long_answers_are_compressed(path):
     encoding, body = answer(path)
     assert encoding == b"gzip"
     assert answer(path, "identity") == (None, body)
-    assert (ADDITION in body) == (path == "/")
+    assert (SENTENCE in body) == (path == "/")
 
 
 @pytest.mark.parametrize("path", ["/brief", "/stream", "/script.js", "/weights", "/export"])

@@ -143,7 +143,7 @@ def first_token() -> tuple[str, str]:
     wait()
     seconds = statistics.median(wait() for _ in range(REPEAT))
     lab.close()
-    return f"{seconds:.2f} s", "2 s"
+    return f"{seconds:.2f} s", "0.3 s"
 
 
 def first_step() -> tuple[str, str]:
@@ -168,7 +168,7 @@ def first_step() -> tuple[str, str]:
 
     seconds = statistics.median(wait() for _ in range(REPEAT))
     lab.close()
-    return f"{seconds:.1f} s", "15 s"
+    return f"{seconds:.1f} s", "5 s"
 
 
 def plot_update() -> tuple[str, str]:

@@ -217,27 +217,35 @@ class Trainer(SFTTrainer):
         self.tally.note(self.state.global_step, self.state.epoch or 0.0, learning_rate, grad_norm, skipped)
 
     def probe(self) -> None:
-        """Measure the loss of the probe rows; at a sample step that of the general text too, and call ``probed``."""
+        """Measure the run after the steps so far; not yet at step 0, where it still equals base.
+
+        Base can be measured later too, and nothing should delay the first step.
+        """
         step = self.state.global_step
-        samples = step in self.sample_steps
-        for kind, rows in (("probe", self.data.probe), ("general", self.data.general if samples else ())):
-            if rows:
-                loss = self.held_out_loss(rows)
-                self.watcher.metric(kind, step, self.state.epoch or 0.0, {f"{kind}_loss": loss})
         if step == 0 and lora.is_zero(self.loaded, self.name):
-            # The run still equals base, which can be probed later too; nothing should delay the first step.
             self.state.log_history.append({"begins_as_base": True, "step": 0})
-        elif samples:
+            return
+        self._measure_losses(step, self.state.epoch or 0.0)
+        if step in self.sample_steps:
             self._notify_probed(step, self.name)
         else:
             self.state.log_history.append({"probed": True, "step": step})
 
     def look_at_the_beginning(self) -> None:
-        """Call ``probed`` for step 0, if it was put off until after the first step and has not happened yet."""
+        """Measure step 0, if that was put off until after the first step and has not happened yet."""
         beginning = self._logged_names(0)
         if "begins_as_base" in beginning and "probed" not in beginning:
             self.tally.flush()
+            with lora.answering_as(self.loaded, [lora.BASE]):
+                self._measure_losses(0, 0.0)
             self._notify_probed(0, lora.BASE)
+
+    def _measure_losses(self, step: int, epoch: float) -> None:
+        """The loss of the probe rows; at a sample step that of the general text too."""
+        for kind, rows in (("probe", self.data.probe), ("general", self.data.general)):
+            if rows and (kind == "probe" or step in self.sample_steps):
+                loss = self.held_out_loss(rows)
+                self.watcher.metric(kind, step, epoch, {f"{kind}_loss": loss})
 
     def _logged_names(self, step: int) -> set[str]:
         """The names that the history has for ``step``, those from before a resume included."""

@@ -121,12 +121,16 @@ def moments(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
 
     The pause before a resume is cut: a gap counts at most ten times the median gap (at least 1 s).
     """
-    ends: dict[int, float] = {}
-    for metric in metrics:
-        ends[metric["step"]] = max(metric["time"], ends.get(metric["step"], 0.0))
-    if not ends:
+    if not metrics:
         return []
     first = metrics[0]["time"] - metrics[0].get("seconds", 0.0)
+    ends: dict[int, float] = {}
+    last = 0
+    for metric in metrics:
+        # What a run that begins as base measures of step 0 comes after the first step.
+        last = max(last, metric["step"])
+        ends.setdefault(metric["step"], first)
+        ends[last] = max(metric["time"], ends.get(last, first))
     times = [first, *(ends[step] for step in sorted(ends))]
     gaps = [max(0.0, later - earlier) for earlier, later in itertools.pairwise(times)]
     longest = max(10 * statistics.median(gaps), 1.0)

@@ -1,4 +1,4 @@
-"""A run that begins as base answers the sample prompt of step 0 after its first step: no wait, and no other change."""
+"""A run that begins as base is measured at step 0 after its first step: no wait, and no other change."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Order(Recorder):
 def test_the_first_step_is_reported_before_the_look_at_step_0(tmp_path, monkeypatch, late):
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: late)
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=2, eval_strategy="no"), Order())
-    assert watcher.order == [("probe", 0), ("train", 1), (lora.BASE, 0), ("train", 2), ("probe", 2), (RUN, 2)]
+    assert watcher.order == [("train", 1), ("probe", 0), (lora.BASE, 0), ("train", 2), ("probe", 2), (RUN, 2)]
 
 
 def test_a_run_of_one_step_has_its_look_at_step_0(tmp_path):
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=1, eval_strategy="no"), Order())
-    assert watcher.order == [("probe", 0), ("train", 1), (lora.BASE, 0), ("probe", 1), (RUN, 1)]
+    assert watcher.order == [("train", 1), ("probe", 0), (lora.BASE, 0), ("probe", 1), (RUN, 1)]
 
 
 def test_what_does_not_begin_as_base_speaks_before_its_first_step(tmp_path):
@@ -96,9 +96,10 @@ def test_base_answers_as_the_run_before_its_first_step(tmp_path):
 def test_a_stop_in_the_look_is_made_up_for_by_the_resume(tmp_path, undisturbed):
     loaded = tiny_with()
     first, result = go(loaded, tmp_path, watcher=Order(stop_at_first_look=True))
-    assert (result.steps, result.stopped, first.order) == (1, True, [("probe", 0), ("train", 1)])
+    assert (result.steps, result.stopped, first.order) == (1, True, [("train", 1), ("probe", 0)])
     second, _ = go(again(loaded), tmp_path, watcher=Order(), resume_from=checkpoints(tmp_path)[-1])
-    assert second.order[:2] == [(lora.BASE, 0), ("train", 2)]
+    assert second.order[:3] == [("probe", 0), (lora.BASE, 0), ("train", 2)]
+    assert second.of("probe_loss", "probe")[0] == undisturbed.watcher.of("probe_loss", "probe")[0]
     assert second.order.count((lora.BASE, 0)) == 1
     assert first.losses | second.losses == undisturbed.losses
     assert same_tensors(adapter_weights(loaded), undisturbed.adapter)

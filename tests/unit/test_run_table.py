@@ -172,6 +172,14 @@ def test_a_replay_follows_the_clock_of_the_run():
     assert moments(metrics) == [(0, 0.0), (1, 2.0), (2, 7.0)]
 
 
+def test_what_is_measured_of_base_after_the_first_step_takes_that_steps_time():
+    metrics = [
+        at("train", 1, 1002.0, seconds=2.0), at("probe", 0, 1005.0), at("general", 0, 1006.0),
+        at("train", 2, 1008.0, seconds=2.0),
+    ]  # fmt: skip
+    assert moments(metrics) == [(0, 0.0), (1, 6.0), (2, 8.0)]
+
+
 def test_the_first_step_takes_its_own_time():
     assert moments([at("train", 1, 50.0, seconds=3.0), at("train", 2, 52.0, seconds=2.0)]) == [(1, 3.0), (2, 5.0)]
 

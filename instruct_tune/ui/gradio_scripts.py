@@ -91,7 +91,13 @@ EVENTS = (
 )
 """Changes to the script of the events."""
 
-CHANGES = {"core-*.js": TREE, "Blocks-*.js": EVENTS}
+PROGRESS = (
+    # The seconds of a pending request are counted in each frame, for good where its component goes away meanwhile.
+    Change(",W&&ze()})}", ",W&&o.status===`pending`&&ze()})}"),
+)
+"""Changes to the script of the progress."""
+
+CHANGES = {"core-*.js": TREE, "Blocks-*.js": EVENTS, "statustracker-*.js": PROGRESS}
 """By the name of a script in gradio's ``assets/``."""
 
 

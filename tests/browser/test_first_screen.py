@@ -84,6 +84,7 @@ def test_without_javascript_the_page_says_what_it_needs(browser, new_lab):
     context.close()
 
 
+@pytest.mark.nightly
 def test_opening_every_fold_of_train_changes_no_setting(window):
     window.tab("Train")
     for name in ("More settings", *FOLDS):
@@ -99,8 +100,12 @@ def test_opening_every_fold_of_train_changes_no_setting(window):
 
 def test_requests_search_the_page_for_what_is_not_drawn_alone(new_lab, browser):
     """What gradio keeps the progress of is searched for in the whole page, twice with each request; so is what it
-    updates, and that is nothing else where a poll brings nothing new."""
+    updates, and that is nothing else where a poll brings nothing new. Nor does an idle page draw."""
     page = browser.new_context().new_page()
+    page.add_init_script(
+        "const draw = window.requestAnimationFrame;"
+        "window.requestAnimationFrame = then => { window.frames_drawn++; return draw.call(window, then) };"
+    )
 
     def exposed(method, statement):
         def handle(route):
@@ -129,4 +134,8 @@ def test_requests_search_the_page_for_what_is_not_drawn_alone(new_lab, browser):
     updated = page.evaluate("window.updated")
     assert set(updated) == {state}
     assert len(updated) <= 6
+    # Nor is anything drawn meanwhile: a page that draws each frame asks 180 times.
+    page.evaluate("window.frames_drawn = 0")
+    page.wait_for_timeout(3000)
+    assert page.evaluate("window.frames_drawn") <= 20
     page.context.close()

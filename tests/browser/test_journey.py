@@ -108,6 +108,7 @@ def test_from_data_to_runs(lab):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_zoom_survives_an_update_and_the_run_is_paused_resumed_and_discarded(lab):
     browser, address = lab
     window = Window(browser, address)

@@ -287,6 +287,7 @@ def test_an_answer_is_kept_as_a_note_on_the_run(window):
     window.tab("Compare")
 
 
+@pytest.mark.nightly
 def test_a_link_brings_somebody_else_to_the_same_question(window, served):
     longest(window, 16)
     row, question = window.page.input_value("#compare-row input"), window.value("#compare-instruction")

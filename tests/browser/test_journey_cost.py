@@ -76,6 +76,7 @@ def test_rows_are_chosen_to_fit_a_time(window):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_presets_are_cards_and_changes_are_named_and_taken_back(window):
     assert "8 rows learned by heart: does it learn?" in window.text("#train-preset")
     window.wait_text("#train-cost", "about")

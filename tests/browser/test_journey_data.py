@@ -135,6 +135,7 @@ def test_near_copies_of_held_out_rows_leave_the_training_with_one_click(window, 
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_filters_are_added_moved_taken_back_and_give_the_same_rows_from_a_file(window, tmp_path):
     page = window.page
     window.wait_text("#filters-list", "1. only rows without an input · kept")

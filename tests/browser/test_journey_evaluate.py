@@ -63,6 +63,7 @@ def test_the_last_result_is_shown_and_an_earlier_one_can_be(window):
     window.shot("evaluate")
 
 
+@pytest.mark.nightly
 def test_a_row_is_found_and_read_in_full(window):
     window.tab("Rows")
     window.page.wait_for_selector(CELL.format(row=0, column=2))
@@ -124,6 +125,7 @@ def test_runs_stand_in_a_table_of_what_was_measured_alike(window):
     window.shot("standings")
 
 
+@pytest.mark.nightly
 def test_the_lessons_numbers_are_taken_apart(window):
     window.tab("Why 0.4?")
     assert "printed in the lesson, not reproduced here" in window.wait_text("#why-04-table", "not reproduced")

@@ -64,6 +64,7 @@ def test_a_visitor_pushes_with_their_own_token_and_finds_it_after_a_refresh(shar
 
 
 @pytest.mark.nightly
+@pytest.mark.nightly
 def test_a_script_pushes_with_its_token_and_never_with_the_hosts(shared):
     from gradio_client import Client
 

@@ -243,6 +243,7 @@ def hand_in(host, anna) -> None:
     assert (rows["Anna"]["handed_in"], rows["Bob"]["handed_in"]) == ("yes", "no")
 
 
+@pytest.mark.nightly
 def test_names_are_text_and_typed_words_stay_on_a_phone_in_the_dark(arrive):
     host, code = opened(arrive, HOSTILE)
     phone = joined(arrive, code, HOSTILE, 390, "dark")

@@ -110,6 +110,7 @@ def test_runs_are_searched_sorted_and_cut_into_pages_by_the_server(window):
     )
 
 
+@pytest.mark.nightly
 def test_only_what_applies_can_be_pressed(window):
     window.tab("Runs")
     # The newest own run is there without a click, its curve on the first screen beside six rows.
@@ -154,6 +155,7 @@ def test_only_what_applies_can_be_pressed(window):
     window.page.wait_for_function("document.querySelector('#evaluate-run input')?.value.includes('recorded on')")
 
 
+@pytest.mark.nightly
 def test_a_deleted_run_is_restored_after_a_refresh_in_another_window(window):
     window.tab("Runs")
     assert not window.page.is_visible("#runs-bin")

@@ -200,6 +200,7 @@ def test_it_is_used_by_keyboard(file, open_file):
     assert page.get_by_role("button", name="Light").is_visible()
 
 
+@pytest.mark.nightly
 def test_the_script_is_saved_and_the_page_is_printed(file, open_file, contents):
     page = open_file(file, scheme="dark")
     with page.expect_download() as download:

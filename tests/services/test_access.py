@@ -115,6 +115,7 @@ def test_a_visitor_gets_nothing_of_the_hosts_own_from_the_cache(tries, toy):
         assert toy.tokens <= {None}
 
 
+@pytest.mark.nightly
 def test_a_repository_that_was_made_private_is_not_served_any_more(tries, toy):
     tries(SPACE_ID="someone/space")
     toy.private += ("some/public", "rows/public")

@@ -257,6 +257,7 @@ def test_a_folder_that_cannot_take_them_is_reported_in_one_sentence(store):
     assert not store.has(BEST)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_adapter_gives_the_recorded_answer(tmp_path):
     lab = Lab(tmp_path / "data")

@@ -176,6 +176,7 @@ def test_a_run_deleted_under_its_evaluation_is_reported_in_a_sentence(lab):
     finished(lab)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_its_adapter_stays_in_memory_while_others_are_compared(lab, monkeypatch):
     run_id, other = (trained(lab, smoke(evaluation_rows=None)) for _ in range(2))

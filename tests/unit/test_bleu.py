@@ -544,6 +544,7 @@ def test_a_clear_difference_has_an_interval_away_from_zero():
     assert difference_interval(["a"], ["a"], ["a"]) is None
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_interval_of_many_rows_takes_little_memory():
     """All resamples at once would be 1,000 × 4,000 × 10 numbers, 160 MB."""

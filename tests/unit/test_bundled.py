@@ -20,6 +20,7 @@ def row(instruction, output, input_=""):
 
 
 @pytest.mark.nightly
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_no_row_has_a_fault(check):
     assert check.all_faults(check.read()) == []

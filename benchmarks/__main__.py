@@ -31,14 +31,15 @@ from .memory import memory
 from .merging import merging
 from .neighbours import neighbours
 from .profile import profile
-from .viewers import page_start, viewers
+from .viewers import viewers
+from .waits import conversion, first_step, first_token, idle, page_start
 from .workload import QUICK, Setting, Workload
 
 Line = Callable[[Workload], Iterator[Row]]
 
 LINES: tuple[Line, ...] = (
     *(peak, training, profile, memory, greedy, beams, evaluation, merging),
-    *(page_start, viewers, data, growth, lesson_shape, neighbours),
+    *(page_start, conversion, first_step, first_token, idle, viewers, data, growth, lesson_shape, neighbours),
 )
 LONG = (evaluation, merging, lesson_shape, neighbours)
 """Lines that take long: without CUDA, they run only if named."""

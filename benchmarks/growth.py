@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import random
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from transformers import LlamaConfig
 
@@ -21,6 +23,8 @@ from .ours import lab_trains
 from .workload import Workload, random_model
 
 VOCABULARY = 8192
+SHORT = 32
+"""Tokens of a row where the number of rows grows."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Point:
 
 # Axis → (its values, of which ``Setting.growth`` are used; the x of a point in the plot and the exponent).
 AXES: dict[str, tuple[tuple[int, ...], Callable[[Point], float]]] = {
-    "rows": ((8, 16, 32, 64), lambda point: point.rows),
-    "length": ((64, 128, 256, 512), lambda point: point.length),
+    "rows": ((50, 200, 800, 5000), lambda point: point.rows),
+    "length": ((64, 128, 512, 2048), lambda point: point.length),
     "batch": ((1, 2, 4, 8), lambda point: point.batch),
     "r": ((8, 32, 128, 512), lambda point: point.r),
     "width": ((128, 256, 384, 512), lambda point: body_parameters(point.width) / 1e6),
@@ -54,8 +58,29 @@ CALLED = {
 def growth(work: Workload) -> Iterator[Row]:
     """How an epoch's time grows with rows, row length, batch, rank and model size"""
     for axis, (values, of) in AXES.items():
-        points = [replace(Point(), **{axis: value}) for value in values[: work.setting.growth]]
+        start = Point(length=SHORT) if axis == "rows" else Point()
+        points = [replace(start, **{axis: value}) for value in values[: work.setting.growth]]
         yield curve(f"growth with {CALLED[axis]}", points, of, work.setting.repeat)
+    yield memory_of_a_run(work)
+
+
+def memory_of_a_run(work: Workload) -> Row:
+    """How much more memory this process has after an epoch of many rows than after one of few."""
+    few, *_, many = AXES["rows"][0][: work.setting.growth]
+    job, longer = (prepared(Point(rows=rows, length=SHORT)) for rows in (few, many))
+    job()
+    grown = []
+    for _ in range(work.setting.repeat):
+        before = _resident()
+        longer()
+        grown.append((_resident() - before) / 1e6)
+    return Row(f"memory that an epoch of {many:,} rows leaves behind", Spread.of(grown), unit="MB", wanted="0")
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    # The second field of statm, in pages (man 5 proc).
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def curve(what: str, points: list[Point], of: Callable[[Point], float], repeat: int) -> Row:

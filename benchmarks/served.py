@@ -16,9 +16,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from instruct_tune.config.viewer import HOST
+
+if TYPE_CHECKING:
+    from instruct_tune.lab import Lab
 
 ROOT = Path(__file__).parents[1]
 WATCHED_SECONDS = 20
@@ -37,7 +40,14 @@ def serving(folder: str | None = None, port: int | None = None) -> Iterator[tupl
     """
     port = port or free_port()
     folder = folder or tempfile.mkdtemp(prefix="lab-benchmark-")
-    command = [sys.executable, "app.py", "--port", str(port), "--data-dir", folder]
+    with served_by(["app.py", "--port", str(port), "--data-dir", folder], port) as server:
+        yield server
+
+
+@contextmanager
+def served_by(arguments: list[str], port: int) -> Iterator[tuple[str, subprocess.Popen, float]]:
+    """Python with these arguments, which serves on ``port``: yields what ``serving`` does."""
+    command = [sys.executable, *arguments]
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -127,6 +137,11 @@ def processor_seconds(pid: int) -> float:
 
 def first_token() -> tuple[str, str]:
     """Compare's first streamed token on the default model, once it is loaded"""
+    return f"{statistics.median(seconds_to_first_token(REPEAT)):.2f} s", "0.3 s"
+
+
+def seconds_to_first_token(repeat: int) -> list[float]:
+    """Seconds from a question on Compare to the first text, the default model and a run's adapter loaded."""
     from instruct_tune.lab import Lab
     from instruct_tune.runs.examples import BEST, put_recorded
 
@@ -143,34 +158,63 @@ def first_token() -> tuple[str, str]:
         raise RuntimeError("the model said nothing")
 
     wait()
-    seconds = statistics.median(wait() for _ in range(REPEAT))
+    times = [wait() for _ in range(repeat)]
     lab.close()
-    return f"{seconds:.2f} s", "0.3 s"
+    return times
 
 
 def first_step() -> tuple[str, str]:
     """from Start of quick to its first training step, the default model loaded as a page does it"""
-    from instruct_tune.config.run_config import RunConfig
+    return f"{statistics.median(seconds_to_first_step(REPEAT)):.1f} s", "5 s"
+
+
+def seconds_to_first_step(repeat: int, warm: bool = True) -> list[float]:
+    """Seconds from Start of ``PRESET`` to its first training step.
+
+    ``warm``: in one lab that has loaded the default model and has trained before. Else each time in a lab that was
+    started a moment ago.
+    """
     from instruct_tune.lab import Lab
 
+    if not warm:
+        return [_first_step_after_a_start() for _ in range(repeat)]
     lab = Lab(Path(tempfile.mkdtemp(prefix="lab-benchmark-")))
     lab.default_model.get_ready()
-
-    def wait() -> float:
-        began = time.perf_counter()
-        run_id = lab.training.start(HOST, RunConfig.from_dict({}, PRESET))
-        while not any(metric["kind"] == "train" for metric in lab.runs.metrics(HOST, run_id)):
-            if not lab.store.get(run_id).live:
-                raise RuntimeError(lab.store.get(run_id).message)
-            time.sleep(0.02)
-        seconds = time.perf_counter() - began
-        lab.training.stop(HOST, run_id)
-        lab.training.wait(run_id, 60)
-        return seconds
-
-    seconds = statistics.median(wait() for _ in range(REPEAT))
+    times = [_seconds_to_first_step(lab) for _ in range(1 + repeat)][1:]
     lab.close()
-    return f"{seconds:.1f} s", "5 s"
+    return times
+
+
+def _seconds_to_first_step(lab: Lab) -> float:
+    from instruct_tune.config.run_config import RunConfig
+
+    began = time.perf_counter()
+    run_id = lab.training.start(HOST, RunConfig.from_dict({}, PRESET))
+    while not any(metric["kind"] == "train" for metric in lab.runs.metrics(HOST, run_id)):
+        if not lab.store.get(run_id).live:
+            raise RuntimeError(lab.store.get(run_id).message)
+        time.sleep(0.02)
+    seconds = time.perf_counter() - began
+    lab.training.stop(HOST, run_id)
+    lab.training.wait(run_id, 60)
+    return seconds
+
+
+def _first_step_after_a_start() -> float:
+    """As ``_seconds_to_first_step``, by a script that starts the run as soon as the page answers."""
+    from gradio_client import Client
+
+    with serving() as (address, _, _):
+        lab = Client(address, verbose=False)
+        began = time.perf_counter()
+        run_id = lab.predict({"preset": PRESET}, "benchmark", api_name="/start_run")["run_id"]
+        while not any(
+            metric["kind"] == "train" for metric in lab.predict(run_id, 0, api_name="/run_metrics")["metrics"]
+        ):
+            time.sleep(0.1)
+        seconds = time.perf_counter() - began
+        lab.predict(run_id, False, api_name="/stop_run")
+    return seconds
 
 
 def plot_update() -> tuple[str, str]:

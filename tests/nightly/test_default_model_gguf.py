@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from instruct_tune.pretrained.default_model_gguf import convert
-from instruct_tune.pretrained.locate import _unpack_wheel
+from instruct_tune.pretrained.locate import unpack_wheel
 from instruct_tune.util.progress import Loading
 
 
 def test_weights_and_tokenizer_are_those_of_transformers(tmp_path):
-    gguf = _unpack_wheel(tmp_path, print, Loading(lambda: False))
+    gguf = unpack_wheel(tmp_path, print, Loading(lambda: False))
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
     convert(gguf, ours, print)

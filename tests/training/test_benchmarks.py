@@ -28,6 +28,7 @@ from benchmarks import (
     recording,
     report,
     viewers,
+    waits,
 )
 from benchmarks.measure import Row, Spread, alternating
 from benchmarks.ours import Trained
@@ -165,10 +166,12 @@ def test_an_unknown_line_is_reported(capsys):
 
 def test_growth_is_measured_along_every_axis(monkeypatch):
     monkeypatch.setattr(growth, "lab_trains", lambda subject, rows, batch, lora: Trained(len(rows) ** 2, 1.0))
-    rows = list(growth.growth(Workload(SMALLEST)))
+    *rows, memory_ = growth.growth(Workload(SMALLEST))
     assert [row.what.partition(",")[0] for row in rows] == [f"growth with {name}" for name in growth.CALLED.values()]
-    assert rows[0].curve == ((8, 64), (16, 256))
+    assert rows[0].curve == ((50, 2500), (200, 40_000))
     assert [row.lab.median for row in rows] == pytest.approx([2, 0, 0, 0, 0])
+    assert (memory_.what, memory_.wanted) == ("memory that an epoch of 200 rows leaves behind", "0")
+    assert abs(memory_.lab.median) < 50
 
 
 def test_a_point_of_growth_is_a_real_training():
@@ -265,6 +268,29 @@ def test_an_evaluation_is_measured_whole_and_to_its_first_number(work):
     assert "4 rows × 2" in whole.what
     assert 0 < first.lab.median <= whole.lab.median
     assert whole.stock.median > 0
+
+
+def test_the_pages_start_is_measured_beside_gradios_import(work, monkeypatch):
+    monkeypatch.setattr(waits, "seconds_to_start", lambda repeat: [2e6])
+    (row,) = waits.page_start(work)
+    assert (row.lab.median, row.ratio.median) == (2e6, row.stock.median / 2e6)
+    assert 0.3 < row.stock.median < 300
+
+
+def test_the_first_step_is_measured_on_a_warm_and_on_a_new_lab(work, monkeypatch):
+    monkeypatch.setattr(waits, "seconds_to_first_step", lambda repeat, warm: [4.0 if warm else 9.0] * repeat)
+    assert [(row.lab.median, row.wanted) for row in waits.first_step(work)] == [(4, "5 s"), (9, "15 s")]
+
+
+def test_what_an_idle_lab_costs_is_told_beside_a_page_of_gradio(work, monkeypatch):
+    monkeypatch.setattr(waits, "WARM_UP_SECONDS", 1)
+    monkeypatch.setattr(waits, "WATCHED_SECONDS", 1)
+    monkeypatch.setattr(waits, "page_share", lambda address: 0.5)
+    monkeypatch.setattr(waits, "serving", waits._bare_page)
+    server, page = waits.idle(work)
+    assert 0 <= server.lab.median < 100
+    assert server.details["more"] == [server.lab.median - server.stock.median]
+    assert (page.lab.median, page.details["more"]) == (50, [0])
 
 
 def test_each_wait_policy_is_measured_alone_and_beside_another_training(work, monkeypatch):

@@ -48,6 +48,8 @@ def forget(service, space):
     service.answers.clear()
     space.call("shape", plan=[])
     yield
+    # One that comes back later would count in the next test.
+    until(lambda: len(service.of("/release")) >= len(service.of("/allow")), "the return of every GPU")
     space.call("shorten", seconds=None)
     space.call("impatient", seconds=60)
 
@@ -178,7 +180,8 @@ def test_a_stop_comes_within_the_turn(space, service):
 @pytest.mark.slow
 def test_a_stop_reaches_a_worker_that_tells_nothing(space, service, trained):
     assert space.call("answer_slowly", run_id=trained, text="Say hello") == "Stopped."
-    assert len(service.of("/release")) == 1
+    # Greedy and beams are two turns; the stop comes in the second where the first takes less than half a second.
+    until(lambda: len(service.of("/release")) == len(service.of("/schedule")) > 0, "the GPU's return")
 
 
 @pytest.mark.slow

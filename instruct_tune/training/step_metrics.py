@@ -98,14 +98,14 @@ class DeferredReadings:
 
 
 class StepMetrics:
-    """Sums up a step's micro-batches and passes its metrics to ``watcher``.
+    """Sums up a step's micro-batches and passes its metrics to ``listener``.
 
     Raises DivergedError where a loss or gradient norm is not finite; its message proposes to lower
     ``learning_rate``.
     """
 
-    def __init__(self, device: torch.device, watcher: TrainingListener, learning_rate: float):
-        self.device, self.watcher, self.learning_rate = device, watcher, learning_rate
+    def __init__(self, device: torch.device, listener: TrainingListener, learning_rate: float):
+        self.device, self.listener, self.learning_rate = device, listener, learning_rate
         self.readings = DeferredReadings(device, self._report)
         self.loss, self.tokens, self.supervised = torch.zeros((), device=device), 0, 0
 
@@ -145,4 +145,4 @@ class StepMetrics:
             "seconds": numbers.seconds,
             "tokens_per_second": step.tokens / numbers.seconds,
         }
-        self.watcher.metric("train", step.number, step.epoch, values)
+        self.listener.metric("train", step.number, step.epoch, values)

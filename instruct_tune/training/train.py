@@ -27,7 +27,7 @@ def train(
     data: TrainingData,
     settings: TrainSettings,
     folder: Path,
-    watcher: TrainingListener,
+    listener: TrainingListener,
     resume_from: Path | None = None,
 ) -> TrainingResult:
     """Train the attached adapter ``name``; return when the run is complete or stopped.
@@ -38,7 +38,7 @@ def train(
     the memory is too small.
     """
     with memory.kept_pages(), restores_model(loaded):
-        trainer = Trainer(loaded, name, data, settings, folder, watcher)
+        trainer = Trainer(loaded, name, data, settings, folder, listener)
         try:
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         except Stopped:
@@ -59,7 +59,7 @@ def train(
         raise DivergedError(fault)
     best = trainer.best_step()
     if best is not None and (damage := atomic_write.fault(at_step(folder, best))):
-        watcher.say(
+        listener.say(
             f"The best checkpoint, that of step {best}, is damaged ({damage}): the last step's adapter is kept."
         )
         best = None

@@ -46,10 +46,10 @@ class Trainer(SFTTrainer):
         data: TrainingData,
         settings: TrainSettings,
         folder: Path,
-        watcher: TrainingListener,
+        listener: TrainingListener,
     ):
-        self.loaded, self.name, self.data, self.settings, self.watcher = loaded, name, data, settings, watcher
-        self.tally = StepMetrics(loaded.device, watcher, settings.learning_rate)
+        self.loaded, self.name, self.data, self.settings, self.listener = loaded, name, data, settings, listener
+        self.metrics = StepMetrics(loaded.device, listener, settings.learning_rate)
         self.probe_steps: set[int] = set()
         self.sample_steps: set[int] = set()
         self.evaluations: list[Evaluation] = []
@@ -74,7 +74,7 @@ class Trainer(SFTTrainer):
             callbacks=[TrainingCallbacks(self)],
         )
         self.train_dataset = _Rows(data.train)
-        self.held_out = HeldOut(loaded, self.passes, self.separable, self.compute_loss_context_manager, watcher)
+        self.held_out = HeldOut(loaded, self.passes, self.separable, self.compute_loss_context_manager, listener)
         # The loss below is already divided by the supervised tokens of the whole optimizer step.
         self.model_accepts_loss_kwargs = True
 
@@ -107,19 +107,19 @@ class Trainer(SFTTrainer):
         def work(packs: list[Pack]) -> torch.Tensor:
             return torch.stack([one_pass(model, pack, num_items_in_batch) for pack in packs]).sum()
 
-        with interruptible(self.loaded.base, self.watcher.stopping):
+        with interruptible(self.loaded.base, self.listener.stopping):
             loss = self.passes.within_memory(rows, work, undo)
-        self.tally.add(rows, loss)
+        self.metrics.add(rows, loss)
         return loss
 
     def memory_ran_out(self, tokens: int) -> None:
         """Note that passes have ``tokens`` tokens from now on; the history in each checkpoint keeps it for a resume."""
-        self.watcher.say(f"Memory ran out: passes of {tokens} tokens from now on.")
+        self.listener.say(f"Memory ran out: passes of {tokens} tokens from now on.")
         self.state.log_history.append({"tokens_per_pass": tokens, "step": self.state.global_step})
 
     def memory_is_short(self) -> None:
         """Note that layers are computed twice from now on, also after a resume."""
-        self.watcher.say("Memory ran out with one row a pass: layers are computed twice from now on, a third slower.")
+        self.listener.say("Memory ran out with one row a pass: layers are computed twice from now on, a third slower.")
         self.state.log_history.append({"recomputes": True, "step": self.state.global_step})
 
     def compute_loss(
@@ -137,7 +137,7 @@ class Trainer(SFTTrainer):
         """Token-weighted loss of the evaluation rows (transformers' own is a mean of batch means)."""
         loss = self.held_out_loss(self.data.evaluation)
         step = self.state.global_step
-        self.watcher.metric("eval", step, self.state.epoch or 0.0, {"eval_loss": loss})
+        self.listener.metric("eval", step, self.state.epoch or 0.0, {"eval_loss": loss})
         self.evaluations.append((step, loss))
         self.state.log_history.append({"eval_loss": loss, "step": step})
         # Otherwise the end of an epoch would evaluate the same step again.
@@ -186,7 +186,7 @@ class Trainer(SFTTrainer):
                 f"The held-out loss is not a finite number at step {self.state.global_step}: "
                 f"lower train.learning_rate (now {self.settings.learning_rate:g})."
             )
-        self.watcher.phase("training")
+        self.listener.phase("training")
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -204,7 +204,7 @@ class Trainer(SFTTrainer):
             self._note_step(grad_norm, learning_rate or 0.0)
         probing = new and step in self.probe_steps
         if probing or self.control.should_evaluate or self.control.should_save:
-            self.tally.flush()
+            self.metrics.flush()
         if new and step == 1:
             self.look_at_the_beginning()
         if probing:
@@ -214,7 +214,7 @@ class Trainer(SFTTrainer):
     def _note_step(self, grad_norm: torch.Tensor, learning_rate: float) -> None:
         # Under fp16, gradients that overflow skip the step and lower the scale: the run has not diverged.
         skipped = self.args.fp16 and self.accelerator.optimizer_step_was_skipped
-        self.tally.note(self.state.global_step, self.state.epoch or 0.0, learning_rate, grad_norm, skipped)
+        self.metrics.note(self.state.global_step, self.state.epoch or 0.0, learning_rate, grad_norm, skipped)
 
     def probe(self) -> None:
         """Measure the run after the steps so far; not yet at step 0, where it still equals base.
@@ -235,7 +235,7 @@ class Trainer(SFTTrainer):
         """Measure step 0, if that was put off until after the first step and has not happened yet."""
         beginning = self._logged_names(0)
         if "begins_as_base" in beginning and "probed" not in beginning:
-            self.tally.flush()
+            self.metrics.flush()
             with lora.answering_as(self.loaded, [lora.BASE]):
                 self._measure_losses(0, 0.0)
             self._notify_probed(0, lora.BASE)
@@ -245,27 +245,27 @@ class Trainer(SFTTrainer):
         for kind, rows in (("probe", self.data.probe), ("general", self.data.general)):
             if rows and (kind == "probe" or step in self.sample_steps):
                 loss = self.held_out_loss(rows)
-                self.watcher.metric(kind, step, epoch, {f"{kind}_loss": loss})
+                self.listener.metric(kind, step, epoch, {f"{kind}_loss": loss})
 
     def _logged_names(self, step: int) -> set[str]:
         """The names that the history has for ``step``, those from before a resume included."""
         return {name for entry in self.state.log_history if entry["step"] == step for name in entry}
 
     def _notify_probed(self, step: int, adapter_name: str) -> None:
-        self.watcher.probed(step, adapter_name)
+        self.listener.probed(step, adapter_name)
         self.state.log_history.append({"probed": True, "step": step})
 
     def _notify_evaluated(self) -> None:
-        self.watcher.evaluated(self.state.global_step, self.state.epoch or 0.0)
+        self.listener.evaluated(self.state.global_step, self.state.epoch or 0.0)
         self.state.log_history.append({"evaluated": True, "step": self.state.global_step})
 
     def say_what_is_slower(self) -> None:
         """Before the first step, log why parts of this run are slower than usual."""
         longest = max(len(row.input_ids) for row in self.data.train)
         if longest > self.passes.tokens:
-            self.watcher.say(f"The longest row has {longest} tokens: it goes alone, in a pass longer than the others.")
+            self.listener.say(f"The longest row has {longest} tokens: it goes alone, in a pass longer than the others.")
         if not self.loaded.separable:
-            self.watcher.say("This model changes its head's logits, so the loss is not computed in chunks.")
+            self.listener.say("This model changes its head's logits, so the loss is not computed in chunks.")
 
     def remember_random(self) -> None:
         """Keep the random states at the end of the step that has just finished."""
@@ -277,7 +277,7 @@ class Trainer(SFTTrainer):
         Wherever the stop came (in a step, an evaluation, a new epoch), weights and optimizer are
         still that step's; the random states may have advanced and are restored.
         """
-        self.tally.flush()
+        self.metrics.flush()
         if self.state.global_step <= self.saved_step or not self.random_states:
             return
         rng_state.restore(self.random_states)
@@ -285,7 +285,7 @@ class Trainer(SFTTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the checkpoint to a temporary folder and rename it, so that no incomplete one is ever read."""
-        self.watcher.phase("saving")
+        self.listener.phase("saving")
         folder = Path(self.args.output_dir)
         with atomic_write.atomic_folder(at_step(folder, self.state.global_step)) as written:
             self.args.output_dir = str(written.parent)
@@ -296,7 +296,7 @@ class Trainer(SFTTrainer):
                 self.args.output_dir = str(folder)
         prune_checkpoints(folder, self.settings.save_total_limit, best=self.best_step())
         self.saved_step = self.state.global_step
-        self.watcher.phase("training")
+        self.listener.phase("training")
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         lora.save(self.loaded, self.name, Path(output_dir or self.args.output_dir))
@@ -316,8 +316,8 @@ class TrainingCallbacks(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         trainer = self.trainer
-        trainer.watcher.phase("training")
-        trainer.watcher.progress(state.global_step, state.max_steps)
+        trainer.listener.phase("training")
+        trainer.listener.progress(state.global_step, state.max_steps)
         trainer.say_what_is_slower()
         trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
         trainer.sample_steps = sample_steps(trainer.probe_steps, trainer.settings.sample_every)
@@ -332,9 +332,9 @@ class TrainingCallbacks(TrainerCallback):
         # Not in on_step_end, after which the trainer still logs the step.
         # A queued job may build a model, which draws random numbers: the generators are restored after it.
         with rng_state.kept(self.trainer.loaded.device):
-            self.trainer.watcher.yield_to_queue()
+            self.trainer.listener.yield_to_queue()
         self._raise_if_stopping()
-        self.trainer.tally.begin()
+        self.trainer.metrics.begin()
 
     def on_substep_end(self, *args: Any, **kwargs: Any) -> None:
         self._raise_if_stopping()
@@ -343,7 +343,7 @@ class TrainingCallbacks(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         self.trainer.remember_random()
-        self.trainer.watcher.progress(state.global_step, state.max_steps)
+        self.trainer.listener.progress(state.global_step, state.max_steps)
         minutes = self.trainer.settings.save_minutes
         if minutes is not None and time.monotonic() - self.saved_at > 60 * minutes:
             control.should_save = True
@@ -357,13 +357,13 @@ class TrainingCallbacks(TrainerCallback):
             self._raise_if_stopping()
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        self.trainer.tally.flush()
+        self.trainer.metrics.flush()
 
     def on_save(self, *args: Any, **kwargs: Any) -> None:
         self.saved_at = time.monotonic()
 
     def _raise_if_stopping(self) -> None:
-        if self.trainer.watcher.stopping() or self.trainer.out_of_patience():
+        if self.trainer.listener.stopping() or self.trainer.out_of_patience():
             raise Stopped
 
 

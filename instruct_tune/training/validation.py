@@ -30,21 +30,21 @@ class HeldOut:
         passes: MicroBatches,
         separable: bool,
         autocast: Callable[[], AbstractContextManager[Any]],
-        watcher: TrainingListener,
+        listener: TrainingListener,
     ):
         self.loaded, self.passes, self.separable, self.autocast = loaded, passes, separable, autocast
-        self.watcher = watcher
+        self.listener = listener
 
     def loss(self, rows: Sequence[TokenizedExample]) -> float:
         """Mean loss in nats a supervised token; not finite where the model has diverged.
 
-        Afterwards the model is in training mode. Raises Stopped where the watcher requests a stop,
+        Afterwards the model is in training mode. Raises Stopped where the listener requests a stop,
         MemoryLimitError where single rows are too large.
         """
-        self.watcher.phase("evaluating")
+        self.listener.phase("evaluating")
         self.loaded.model.eval()
         try:
-            with interruptible(self.loaded.base, self.watcher.stopping):
+            with interruptible(self.loaded.base, self.listener.stopping):
                 total = self.passes.within_memory(rows, self._total_loss)
         finally:
             self.loaded.model.train()
@@ -55,8 +55,8 @@ class HeldOut:
         losses = [torch.zeros((), device=self.loaded.device)]
         with self.autocast():
             for done, pack in enumerate(packs):
-                self.watcher.part(done, len(packs))
-                if self.watcher.stopping():
+                self.listener.part(done, len(packs))
+                if self.listener.stopping():
                     raise Stopped
                 losses.append(supervised_loss(self.loaded.model, pack, self.separable))
         return math.fsum(torch.stack(losses).tolist())

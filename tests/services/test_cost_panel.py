@@ -61,17 +61,17 @@ def test_nothing_is_computed_for_who_never_opened_the_tab(page, lab, monkeypatch
     form, cost, _ = page
     monkeypatch.setattr(lab.estimates, "cost", lambda *args, **kwargs: pytest.fail("it was computed"))
     values = shows(form, "smoke") | {cost.watched: False}
-    assert nothing_said(cost.tell(values, WINDOW))
+    assert nothing_said(cost.count(values, WINDOW))
     assert nothing_said(cost.measure(values, WINDOW))
 
 
 def test_counts_come_first_and_times_follow_once(page):
     form, cost, _ = page
     values = shows(form, "smoke") | {cost.watched: True}
-    steps = [cost.tell(values, WINDOW), cost.measure(values, WINDOW)]
+    steps = [cost.count(values, WINDOW), cost.measure(values, WINDOW)]
     assert [("about" in step[cost.line]) for step in steps] == [False, True]
     assert all(step[cost.line].startswith("**4 steps**") for step in steps)
-    assert "about" in cost.tell(values, WINDOW)[cost.line], "it is remembered"
+    assert "about" in cost.count(values, WINDOW)[cost.line], "it is remembered"
     assert nothing_said(cost.measure(values, WINDOW))
 
 
@@ -83,22 +83,22 @@ def test_what_was_measured_for_earlier_settings_is_not_shown(page, lab, monkeypa
 
     def slow(user, config, measure=True, **kwargs):
         if measure and config["lora"]["r"] == 3:
-            cost.tell(second, WINDOW)
+            cost.count(second, WINDOW)
         return measured(user, config, measure=measure, **kwargs)
 
     monkeypatch.setattr(lab.estimates, "cost", slow)
-    cost.tell(first, WINDOW)
+    cost.count(first, WINDOW)
     assert nothing_said(cost.measure(first, WINDOW)), "the form was changed while it was measured"
     assert nothing_said(cost.measure(other, WINDOW)), "the form was changed before it was measured"
     # Another window's form is another one.
-    cost.tell(other, OTHER_WINDOW)
+    cost.count(other, OTHER_WINDOW)
     assert "about" in cost.measure(second, WINDOW)[cost.line]
 
 
 def test_a_wrong_setting_is_shown_in_the_line(page):
     form, cost, _ = page
     wrong = shows(form, "smoke", train__num_train_epochs=0) | {cost.watched: True}
-    update = cost.tell(wrong, WINDOW)
+    update = cost.count(wrong, WINDOW)
     # In the words of the form, whose labels are those of this page.
     assert "must be above 0 and at most 1000, not 0" in update[cost.line]
 
@@ -113,9 +113,9 @@ def test_what_fits_is_written_into_the_form(page, lab):
 
 def test_changes_are_shown_until_they_are_taken_back(page):
     form, _, presets = page
-    text, button = presets.tell(shows(form, "smoke") | {presets.radio: "smoke"})
+    text, button = presets.show_changes(shows(form, "smoke") | {presets.radio: "smoke"})
     assert (text, button["visible"] if isinstance(button, dict) else button.visible) == ("", False)
-    text, button = presets.tell(shows(form, "smoke", data__limit=8) | {presets.radio: "smoke"})
+    text, button = presets.show_changes(shows(form, "smoke", data__limit=8) | {presets.radio: "smoke"})
     assert text == "Changed from smoke: rows 16 → 8"
 
 
@@ -139,7 +139,7 @@ def test_a_preset_leaves_the_prompts_that_a_person_typed(page):
     rows, others = presets._controls()
     assert not {form[name] for name in OWN_PROMPTS} & {*rows, *others}
     typed = shows(form, "smoke") | {form[OWN_PROMPTS[1]]: "What is the capital of France?"}
-    assert presets.tell(typed | {presets.radio: "smoke"})[0] == "", "it is no change from the preset"
+    assert presets.show_changes(typed | {presets.radio: "smoke"})[0] == "", "it is no change from the preset"
     assert form.read(typed)["train"]["own_prompts"] == ["What is the capital of France?"]
 
 

@@ -190,7 +190,7 @@ class EvaluationPanel:
 
     @property
     def shown(self) -> list[Any]:
-        """The components that ``tell`` updates."""
+        """The components that ``show_evaluation`` updates."""
         parts = [self.sentence, self.origin, self.verdict, self.chart, self.scores, self.signature, self.measured]
         return [*parts, *self.rows.outputs]
 
@@ -215,7 +215,7 @@ class EvaluationPanel:
             return [*head, *self._without_result(NOT_YET)]
         which = gr.Dropdown(choices=view.choices(evaluations), value=evaluations[0]["seq"], visible=True)
         try:
-            shown = self.tell(run_id, evaluations[0], search, show, sort)
+            shown = self.show_evaluation(run_id, evaluations[0], search, show, sort)
         except LabError:
             # The run was deleted just now; the next poll gets another one.
             return unchanged
@@ -231,7 +231,7 @@ class EvaluationPanel:
         unfinished = [] if _is_running(progress) else self.evaluations.unfinished(viewer(self.access), run_id)
         return [gr.Row(visible=True), view.left_behind(unfinished[0])] if unfinished else _no_unfinished()
 
-    def tell(self, run_id: str, evaluation: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
+    def show_evaluation(self, run_id: str, evaluation: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
         """The updates that show one evaluation in full."""
         requester = viewer(self.access)
         verdict = self.evaluations.interpretation(requester, run_id, evaluation)
@@ -267,7 +267,7 @@ class EvaluationPanel:
     @user_errors
     def _show_chosen(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
         evaluation = _evaluation(run_id, seq, runs=self.runs, access=self.access)
-        return self.tell(str(run_id), evaluation, search, show, sort)
+        return self.show_evaluation(str(run_id), evaluation, search, show, sort)
 
     @user_errors
     def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:

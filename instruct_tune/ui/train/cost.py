@@ -55,11 +55,11 @@ class CostPanel:
         """Connect the events, once the form is complete. ``at_rest``: whether the lab is idle and can measure."""
         shown = [self.line, self.warnings, self.details]
         opened = tab.select(lambda: True, None, self.watched, queue=False, **QUIET).then(
-            self.tell, self._inputs, shown, concurrency_limit=4, concurrency_id="cost", **QUIET
+            self.count, self._inputs, shown, concurrency_limit=4, concurrency_id="cost", **QUIET
         )
         changed = gr.on(
             [control.change for control in (*self.form.controls, at_rest, self.device.control)],
-            self.tell,
+            self.count,
             self._inputs,
             shown,
             trigger_mode="always_last",
@@ -88,7 +88,7 @@ class CostPanel:
     def _inputs(self) -> set[Any]:
         return self.form.controls | {self.watched, self.device.control}
 
-    def tell(self, values: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
+    def count(self, values: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
         """What can be counted of the form's settings, and what was measured before."""
         if not values[self.watched]:
             return {self.line: gr.skip()}

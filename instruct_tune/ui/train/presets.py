@@ -66,7 +66,7 @@ class PresetPanel:
             elem_id="train-preset",
         )
 
-    def tell_changes(self) -> None:
+    def changes_line(self) -> None:
         """Add the line with the changes; its place must be where its growing does not move controls in use."""
         with gr.Row(equal_height=True, elem_id="preset-changes"):
             self.changes = gr.Markdown("", elem_id="preset-changed")
@@ -82,10 +82,10 @@ class PresetPanel:
             filled = chosen(None, [self.radio, self.form["data.source"], *rows], [*rows, *others], js=script, **QUIET)
             self.filled.append(filled)
             # Only after the fill: before, the form still has its old values, and all would count as changed.
-            filled.then(self.tell, self.form.controls | {self.radio}, [self.changes, self.reset], **QUIET)
+            filled.then(self.show_changes, self.form.controls | {self.radio}, [self.changes, self.reset], **QUIET)
         gr.on(
             [control.change for control in self.form.controls],
-            self.tell,
+            self.show_changes,
             self.form.controls | {self.radio},
             [self.changes, self.reset],
             trigger_mode="always_last",
@@ -121,7 +121,7 @@ class PresetPanel:
         rows = [control for name, control in named.items() if name.startswith(OWN_ROWS)]
         return rows, [control for control in named.values() if control not in rows]
 
-    def tell(self, values: dict[Any, Any]) -> list[Any]:
+    def show_changes(self, values: dict[Any, Any]) -> list[Any]:
         """The changes from the chosen preset in words, and the Reset button."""
         name = values[self.radio]
         changed = self._changes(name, values)
@@ -130,10 +130,10 @@ class PresetPanel:
         return [f"Changed from {name}: {plain(', '.join(changed), 400)}", gr.Button(visible=True)]
 
     def settle(self, values: dict[Any, Any]) -> list[Any]:
-        """Choose the card nearest to the form as it was restored or filled from a run; then ``tell``."""
+        """Choose the card nearest to the form as it was restored or filled from a run, and show the changes."""
         picked = values[self.radio]
         nearest = min(PRESET_NOTES, key=lambda name: (len(self._changes(name, values)), name != picked))
-        return [nearest, *self.tell({**values, self.radio: nearest})]
+        return [nearest, *self.show_changes({**values, self.radio: nearest})]
 
     def _changes(self, name: str, values: dict[Any, Any]) -> list[str]:
         own = keeps_rows(PRESETS[name], values[self.form["data.source"]])

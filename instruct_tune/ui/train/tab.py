@@ -122,7 +122,7 @@ class TrainTab:
                 form, self.continued.parent, "train-template", run_picker.GOES_ON, runs=runs, access=access
             )
             self._cost = CostPanel(form, self._device, training=training, estimates=estimates, access=access)
-            self.presets.tell_changes()
+            self.presets.changes_line()
             self._cost.folds()
             folds(form)
         with bench.act:

@@ -135,7 +135,7 @@ class Bench:
         """The result of one arm with one seed: its measures, its curves, and what it was measured on."""
         began, busy = time.perf_counter(), machine.busy()
         config = ARMS[arm].config
-        measures, curves = self._ask(arm, config, seed) if ARMS[arm].asks else self._train(arm, config, seed)
+        measures, curves = self._ask(arm, config, seed) if ARMS[arm].answers_only else self._train(arm, config, seed)
         return {
             "arm": arm,
             "seed": seed,

@@ -71,7 +71,7 @@ class Experiment:
         """(against, arm) where both are runs of their own, so that they can be trained on other rows."""
         names = (self.against, self.arm)
         both = [ARMS[name] for name in names]
-        return names if all(arm.configurable and not arm.asks for arm in both) else None
+        return names if all(arm.configurable and not arm.answers_only for arm in both) else None
 
 
 EXPERIMENTS: dict[str, Experiment] = {

@@ -77,7 +77,7 @@ def test_an_arm_that_is_no_configuration_is_one_that_the_benchmark_makes():
     # A measure of answers is taken of arms that answer.
     for experiment in ALL:
         if experiment.measure in ("bleu", "stopped", "tokens"):
-            assert all(ARMS[arm].asks or arm in DECODED for arm in experiment.arms)
+            assert all(ARMS[arm].answers_only or arm in DECODED for arm in experiment.arms)
 
 
 def test_an_arm_changes_what_it_says_and_nothing_else():

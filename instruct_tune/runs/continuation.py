@@ -71,8 +71,8 @@ def require_fit(parent: Run, config: RunConfig, adapter: Path) -> None:
 
 def inherited_provenance(parent: Run, config: RunConfig) -> dict[str, str]:
     """The markup of the parent's chat template, where the child has the same template: the adapter learned it."""
-    parent_template = template_of_run(parent.config["template"], parent.provenance)
-    return markup_provenance(parent_template) if parent_template.asks_like(template_of_run(config.template, {})) else {}
+    learned = template_of_run(parent.config["template"], parent.provenance)
+    return markup_provenance(learned) if learned.renders_like(template_of_run(config.template, {})) else {}
 
 
 def _saved_shape(parent: Run, adapter: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class PromptTemplate:
         # One pass, so that a row whose text contains "{input}" is not expanded again.
         return _PLACEHOLDER.sub(lambda match: texts[match[1]], template)
 
-    def asks_like(self, other: PromptTemplate) -> bool:
+    def renders_like(self, other: PromptTemplate) -> bool:
         """Whether both render the same prompts, whatever their names."""
         return (self.chat, self.without_input, self.with_input) == (other.chat, other.without_input, other.with_input)
 

@@ -135,7 +135,7 @@ GOES_ON = (
 
 def note(own: PromptTemplate, here: PromptTemplate, consequence: str) -> str:
     """Warn that a run was trained with another template (``own``) than Format's (``here``); else an empty string."""
-    if own.asks_like(here):
+    if own.renders_like(here):
         return ""
     return f"⚠ This run was trained with the template **{_name(own)}**, Format has **{_name(here)}**. {consequence}"
 

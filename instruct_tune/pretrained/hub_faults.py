@@ -20,7 +20,7 @@ USUAL_PAUSE = 5.0
 """The pause where the Hub gives no time."""
 TRIES = 3
 """How often a request is sent that the Hub asks to send later."""
-_asking: ContextVar[str | None] = ContextVar("asking", default=None)
+_remedy: ContextVar[str | None] = ContextVar("remedy", default=None)
 """What to do after a fault that passes, while a request is made inside ``explained``."""
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class HubFault(HubError):
 
 @dataclass(frozen=True)
 class Wording:
-    """What to tell. ``again``: what to do after a fault that passes; ``refused``: what the Hub did not do.
+    """The words of an error. ``again``: what to do after a fault that passes; ``refused``: what the Hub did not do.
 
     ``by_status``: whole sentences for the Hub's other answers.
     """
@@ -50,7 +50,7 @@ def explained(own: HubToken, wording: Wording) -> Iterator[None]:
     """Turn errors of the Hub and of the network into a HubFault of one sentence; the token is in none of them."""
     from huggingface_hub.utils import httpx
 
-    marked = _asking.set(wording.again)
+    marked = _remedy.set(wording.again)
     try:
         yield
     except (RuntimeError, ValueError, OSError, httpx.HTTPError) as error:
@@ -62,7 +62,7 @@ def explained(own: HubToken, wording: Wording) -> Iterator[None]:
             raise
         raise _fault(cause, own, wording) from error
     finally:
-        _asking.reset(marked)
+        _remedy.reset(marked)
 
 
 def patiently(request: Callable[[], T], loading: Loading) -> T:
@@ -103,7 +103,7 @@ def no_access(own: HubToken, missing: str, typed: str, signed_in: str) -> str:
 
 
 def _raise_for_long_pause(response: Any) -> None:
-    if again := _asking.get():
+    if again := _remedy.get():
         pause = _pause(response)
         if pause is not None and pause > MAX_PAUSE:
             raise HubFault(_too_many(pause, again), 429, passes=True)

@@ -57,13 +57,13 @@ class State:
 
 def account(own: HubToken, loading: Loading) -> str:
     """The name of the token's account."""
-    with _asked(own) as api:
+    with _client(own) as api:
         return str(patiently(api.whoami, loading)["name"])
 
 
 def flavors(own: HubToken) -> list[Flavor]:
     """The machines with their prices. Those whose price has a unit that the lab does not know are left out."""
-    with _asked(own) as api:
+    with _client(own) as api:
         known = [each for each in api.list_jobs_hardware() if each.unit_label in _UNITS]
     return [Flavor(each.name, _words(each), each.unit_cost_usd, _UNITS[each.unit_label]) for each in known]
 
@@ -77,7 +77,7 @@ def start(
     """
     from huggingface_hub import Volume
 
-    with _asked(own) as api:
+    with _client(own) as api:
         job = patiently(
             lambda: api.run_job(
                 image=IMAGE,
@@ -104,27 +104,27 @@ def address(namespace: str, hub_id: str) -> str:
 
 def find(namespace: str, job_id: str, own: HubToken) -> str | None:
     """The Hub's id of the lab's job, by its label; None where it was never started."""
-    with _asked(own) as api:
+    with _client(own) as api:
         return next((str(each.id) for each in api.list_jobs(labels={LABEL: job_id}, namespace=namespace)), None)
 
 
 def state(namespace: str, hub_id: str, own: HubToken) -> State:
     """Where a job stands. Raises HubFault, with status 404 where the Hub knows it no more."""
-    with _asked(own) as api:
+    with _client(own) as api:
         status = api.inspect_job(job_id=hub_id, namespace=namespace).status
         return State(str(getattr(status.stage, "value", status.stage)), status.message or "")
 
 
 def read_log(namespace: str, hub_id: str, own: HubToken, line: Callable[[str], None]) -> None:
     """Call ``line`` with each of the last lines of a job's log, without the token, should the job print it."""
-    with _asked(own) as api:
+    with _client(own) as api:
         for text in api.fetch_job_logs(job_id=hub_id, namespace=namespace, tail=TAIL):
             line(text.replace(own.secret, "…")[:LONGEST_LINE])
 
 
 def cancel(namespace: str, hub_id: str, own: HubToken) -> None:
     """Ask the Hub to end a job."""
-    with _asked(own) as api:
+    with _client(own) as api:
         api.cancel_job(job_id=hub_id, namespace=namespace)
 
 
@@ -133,7 +133,7 @@ def fetch_results(repo: str, names: tuple[str, ...], own: HubToken, to: Path, lo
 
     Raises ModelError beyond the limit of downloads, HubFault and Stopped.
     """
-    with _asked(own) as api:
+    with _client(own) as api:
         info = api.model_info(repo, files_metadata=True, timeout=hub_upload.INFO_SECONDS)
     sizes = {each.rfilename: each.size or 0 for each in info.siblings or [] if each.rfilename in names}
     if not sizes or not info.sha:
@@ -148,7 +148,7 @@ def _words(machine: Any) -> str:
 
 
 @contextmanager
-def _asked(own: HubToken) -> Iterator[HfApi]:
+def _client(own: HubToken) -> Iterator[HfApi]:
     """The Hub's client with this token. Raises HubFault, and HubError where a sign-in has expired."""
     from huggingface_hub import HfApi
 

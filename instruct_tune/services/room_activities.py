@@ -56,7 +56,7 @@ class RoomActivities:
             question = self._recorded_question(viewer, run.id, {row for row in used if row is not None})
         else:
             check_texts(instruction=instruction)
-            question = self._asked(viewer, run.id, instruction)
+            question = self._answered_question(viewer, run.id, instruction)
         texts = {name: question[name][:LONGEST_TEXT] for name in ("instruction", "input", "base", "tuned")}
         content = {
             "run": run.id,
@@ -140,7 +140,7 @@ class RoomActivities:
                 return {"row": number} | {name: row[name] for name in ("instruction", "input", "base", "tuned")}
         raise DataError("Every row of this run's evaluation whose answers differ was shown: type a question.")
 
-    def _asked(self, viewer: Viewer, run_id: str, instruction: str) -> dict[str, Any]:
+    def _answered_question(self, viewer: Viewer, run_id: str, instruction: str) -> dict[str, Any]:
         last: dict[str, Any] = {}
         for state in self._inference.compare(viewer, run_id, instruction):
             last = state

@@ -18,9 +18,9 @@ Outcome = tuple[dict[str, Any], int]
 
 
 def push(lab: Lab, args: argparse.Namespace) -> Outcome:
-    """Push a run, and tell its phases."""
+    """Push a run, and report its phases."""
     for notice in lab.push.notices(HOST, args.run_id):
-        _tell(notice)
+        _report(notice)
     job = lab.push.start(
         HOST,
         args.run_id,
@@ -29,19 +29,19 @@ def push(lab: Lab, args: argparse.Namespace) -> Outcome:
         private=args.private,
         rows=args.rows,
         replace=args.replace,
-        follow=_tell,
+        follow=_report,
     )
     phase = None
     try:
         for update in lab.push.follow(job):
             if update.get("phase") not in (None, "", phase):
                 phase = update["phase"]
-                _tell(phase)
+                _report(phase)
     except KeyboardInterrupt:
-        _tell("what has arrived is not sent again: the same command goes on from there")
+        _report("what has arrived is not sent again: the same command goes on from there")
         raise
     result = lab.push.result(job)
-    _tell(result["message"])
+    _report(result["message"])
     return dict(result), 0
 
 
@@ -52,11 +52,11 @@ def machines(lab: Lab, args: argparse.Namespace) -> Outcome:
 
 
 def start_job(lab: Lab, args: argparse.Namespace, config: RunConfig | None) -> Outcome:
-    """Start a job once its price is agreed to, and wait until the Hub has it; without ``--pay`` tell the price."""
+    """Start a job once its price is agreed to, and wait until the Hub has it; without ``--pay`` report the price."""
     own = of_this_machine()
     if args.pay is None:
         price = lab.hub_jobs.quote(own, args.flavor, args.minutes)
-        _tell(f"at most ${price:,.2f}: add --pay {price:.2f} to start it")
+        _report(f"at most ${price:,.2f}: add --pay {price:.2f} to start it")
         return {"flavor": args.flavor, "minutes": args.minutes, "at_most_usd": price, "started": False}, 0
     begun = lab.hub_jobs.start(HOST, args.run_id, args.flavor, args.minutes, args.pay, own, config)
     for job in lab.hub_jobs.stream(HOST, begun["job_id"]):
@@ -64,7 +64,7 @@ def start_job(lab: Lab, args: argparse.Namespace, config: RunConfig | None) -> O
             break
     if job["status"] == "not started" or job["fault"]:
         raise LabError(job["fault"] or job["message"])
-    _tell(f"follow it with: jobs follow {job['job_id']}")
+    _report(f"follow it with: jobs follow {job['job_id']}")
     return {**job, "started": True}, 0
 
 
@@ -79,7 +79,7 @@ def follow_job(lab: Lab, args: argparse.Namespace) -> Outcome:
     try:
         return _followed(lab, args.job_id)
     except KeyboardInterrupt:
-        _tell("the job goes on: the same command finds it again")
+        _report("the job goes on: the same command finds it again")
         raise
 
 
@@ -94,10 +94,10 @@ def _followed(lab: Lab, job_id: str) -> Outcome:
     message = ""
     for job in lab.hub_jobs.stream(HOST, job_id):
         for line in _new(printed, job["log"]):
-            _tell(line)
+            _report(line)
         printed = job["log"] or printed
         if message != (message := job["fault"] or job["message"]):
-            _tell(message)
+            _report(message)
     return _outcome(job)
 
 
@@ -113,5 +113,5 @@ def _new(before: list[str], now: list[str]) -> list[str]:
     return now
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr)

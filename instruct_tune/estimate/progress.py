@@ -92,7 +92,7 @@ class RunProgress:
         return sum(recent) / len(recent) if recent else self._units[kind].seconds(TYPICAL) * pace
 
     @property
-    def tells_pace(self) -> bool:
+    def has_pace(self) -> bool:
         """Whether enough was done for later estimates."""
         return len(self._durations["train"]) > FEWEST_STEPS
 

@@ -70,7 +70,7 @@ class TrainingJob:
         self.work: RunProgress | None = None
         self.parts: tuple[int, int] | None = None
         """(done, total) of the current phase within a step, such as an evaluation; None between such phases."""
-        self._turn_asked = time.monotonic()
+        self._turn_requested = time.monotonic()
         self._turn_began: float | None = None
         self._lent_seconds, self._lent_turns = 0.0, 0
 
@@ -92,7 +92,7 @@ class TrainingJob:
         self._turn_began = time.monotonic()
         if self.work:
             # The wait for a device is no work.
-            self.work.skip(self._turn_began - self._turn_asked)
+            self.work.skip(self._turn_began - self._turn_requested)
 
     def phase(self, name: str) -> None:
         self.store.require_folder()
@@ -240,7 +240,7 @@ class TrainingJob:
 
     def _turn(self, work: TrainingWork) -> TrainingOutcome | None:
         """One turn on the device; how long a lent one was used is recorded, and later runs learn from it."""
-        self._turn_asked, self._turn_began, expected = time.monotonic(), None, self.seconds_left()
+        self._turn_requested, self._turn_began, expected = time.monotonic(), None, self.seconds_left()
         if not self.device.lent:
             return self.device.run(work, self)
         self.phase("loading")
@@ -320,7 +320,7 @@ class TrainingJob:
     def _keep_work(self) -> None:
         """Store the work that later estimates take their pace from; that of a longer session before stays."""
         before = self.store.get(self.run.id).provenance.get("work", {"trained": 0})
-        if self.work and self.work.tells_pace and self.work.done.trained >= before["trained"]:
+        if self.work and self.work.has_pace and self.work.done.trained >= before["trained"]:
             lent = {GPU_SECONDS: self._lent_seconds, GPU_TURNS: self._lent_turns} if self._lent_turns else {}
             self.store.update(self.run.id, provenance={"work": self.work.to_dict() | lent})
 

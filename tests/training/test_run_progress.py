@@ -73,7 +73,7 @@ def test_the_pace_leaves_out_the_first_of_each_kind(progress, clock):
     steady = [effort.times(1 - 1 / {**first, "bleu": 3, "memorized": 1}[kind]) for kind, effort in whole.items()]
     assert progress.done.seconds(TYPICAL) == pytest.approx(sum(effort.seconds(TYPICAL) for effort in steady))
     assert progress.to_dict()["seconds"] == clock.now - len(whole)
-    assert progress.tells_pace
+    assert progress.has_pace
 
 
 def test_answers_out_of_a_cache_tell_nothing_of_the_time_left(progress, clock):
@@ -89,9 +89,9 @@ def test_answers_out_of_a_cache_tell_nothing_of_the_time_left(progress, clock):
 def test_few_steps_make_no_pace_for_later_runs(progress, clock):
     for _ in range(3):
         does(progress, clock, train=1)
-        assert not progress.tells_pace
+        assert not progress.has_pace
     does(progress, clock, train=1)
-    assert progress.tells_pace
+    assert progress.has_pace
 
 
 def test_the_time_of_queued_jobs_is_not_the_runs(progress, clock):

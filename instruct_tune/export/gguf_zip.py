@@ -94,7 +94,7 @@ def _metadata(run: Run, about: str) -> dict[str, str]:
 
 
 def _how_to(run: Run, prompt: Prompt, stops: list[str]) -> str:
-    asked = prompt.before + EXAMPLE + prompt.after
+    example = prompt.before + EXAMPLE + prompt.after
     name, limit = _command_name(run.name), run.config["generation"]["max_new_tokens"] or 256
     complete = f"llama-completion -m {BASE_FILE} --lora {ADAPTER_FILE} -no-cnv --no-escape --temp 0 -n {limit}"
     parts = [
@@ -107,7 +107,7 @@ def _how_to(run: Run, prompt: Prompt, stops: list[str]) -> str:
         "In float32 llama.cpp gives the same greedy tokens as the lab. A quantised base model (Q8_0, Q4_K_M, …) has "
         "other weights than those that the adapter was trained on: the fewer bits, the more answers differ.",
         "## llama.cpp",
-        fenced(f"{complete} -p {shlex.quote(asked)}", "sh"),
+        fenced(f"{complete} -p {shlex.quote(example)}", "sh"),
         "`llama-server` takes `--lora` too; its chat puts the base model's chat template around a message, so send "
         "prompts like the one above to `/completion`.",
         "## Ollama and LM Studio",
@@ -123,7 +123,7 @@ def _how_to(run: Run, prompt: Prompt, stops: list[str]) -> str:
         "without `--gguf`, and unpack the zip as `adapter`.",
         fenced(_vllm(run, name), "sh"),
         "## The prompt",
-        _prompt(prompt.template, asked),
+        _prompt(prompt.template, example),
         *_differences(run, stops),
     ]
     return "\n\n".join(parts) + "\n"
@@ -152,8 +152,8 @@ def _vllm(run: Run, name: str) -> str:
     return f"vllm serve {model} --enable-lora --max-lora-rank {rank} --lora-modules {name}=adapter"
 
 
-def _prompt(template: PromptTemplate, asked: str) -> str:
-    text = f"The adapter knows this prompt, and the Modelfile puts it around each question:\n\n{fenced(asked)}"
+def _prompt(template: PromptTemplate, example: str) -> str:
+    text = f"The adapter knows this prompt, and the Modelfile puts it around each question:\n\n{fenced(example)}"
     if template.chat:
         return f"{text}\n\nWhere a row had an input, it followed the instruction after an empty line."
     other = fenced(template.with_input)

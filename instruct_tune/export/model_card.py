@@ -162,9 +162,9 @@ def _prompt_lines(template: PromptTemplate) -> list[str]:
         return [f"prompt = {prompt}", 'inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")']
     if template.chat:
         return [
-            'said = [{"role": "user", "content": "Reverse a string in Python."}]',
+            'messages = [{"role": "user", "content": "Reverse a string in Python."}]',
             "inputs = tokenizer.apply_chat_template(",
-            '    said, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+            '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
             ")",
         ]
     prompt = json.dumps(template.render("Reverse a string in Python."))

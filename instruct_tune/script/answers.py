@@ -10,7 +10,8 @@ from .code import Line, Section, argument, assign, code, note
 
 def compare_sections(generation: GenerationSettings, rows: int | None) -> list[Section]:
     """One section that answers prompts. ``rows``: how many held-out ones; None for those of the held-out loss."""
-    return [Section("compare", "Answer prompts", (*_settings(generation), *_answering(generation), *_asking(rows)))]
+    lines = (*_settings(generation), *_answering(generation), *_base_and_tuned(rows))
+    return [Section("compare", "Answer prompts", lines)]
 
 
 def _settings(generation: GenerationSettings) -> Iterator[Line]:
@@ -115,18 +116,18 @@ def _answering(generation: GenerationSettings) -> Iterator[Line]:
     """)[1:]
 
 
-def _asking(rows: int | None) -> Iterator[Line]:
+def _base_and_tuned(rows: int | None) -> Iterator[Line]:
     if rows is None:
-        yield Line("asked = measured")
+        yield Line("answered_rows = measured")
     else:
         yield from note("As many rows as in the lab's newest evaluation.")
-        yield Line(f"asked = held_out.select(range(min({rows}, len(held_out))))")
+        yield Line(f"answered_rows = held_out.select(range(min({rows}, len(held_out))))")
     yield from code("""
-        prompts = [prompt_ids(row) for row in asked]
+        prompts = [prompt_ids(row) for row in answered_rows]
         with model.disable_adapter():
             base_answers = answers(prompts)
         tuned_answers = answers(prompts)
-        for row, before, after in list(zip(asked, base_answers, tuned_answers, strict=True))[:3]:
+        for row, before, after in list(zip(answered_rows, base_answers, tuned_answers, strict=True))[:3]:
             print("Asked:", row["instruction"], "Expected:", row["output"], sep="\\n")
             print("Base:", before[0], "Tuned:", after[0], "", sep="\\n")
     """)

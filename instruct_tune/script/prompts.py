@@ -77,8 +77,8 @@ def _chat(template: PromptTemplate) -> Iterator[Line]:
         )
         yield from code("""
             SAMPLE = "\\ue000 sample \\ue001"
-            asked = [{"role": "user", "content": SAMPLE}]
-            rendered = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+            messages = [{"role": "user", "content": SAMPLE}]
+            rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             BEFORE, AFTER = rendered.split(SAMPLE)
         """)
     yield from code('''

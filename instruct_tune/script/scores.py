@@ -28,7 +28,7 @@ def _bleu(record: Record | None, tokenize: str) -> Iterator[Line]:
             f"Only in the lab: the baselines {', '.join(baselines)}, which answered the same rows untrained."
         )
     yield from code("""
-        references = [row["output"] for row in asked]
+        references = [row["output"] for row in answered_rows]
         scores = {}
         for side, answered in (("base", base_answers), ("tuned", tuned_answers)):
     """)

@@ -62,12 +62,12 @@ class HubJobPanel:
 
     def wire(self) -> None:
         """Connect the buttons."""
-        asked = [self.flavor, self.minutes, self.token]
+        choice = [self.flavor, self.minutes, self.token]
         quoted = [self.agreed, self.go]
         self.ask.click(self._prices, self.token, [self.flavor, self.minutes, *quoted], **QUIET)
         for control in (self.flavor, self.minutes):
-            control.input(self._quote, asked, quoted, **QUIET)
-        started = [self.chosen, *asked, self.agreed]
+            control.input(self._quote, choice, quoted, **QUIET)
+        started = [self.chosen, *choice, self.agreed]
         self.go.click(self._start, started, [self.token, *quoted, *self.outputs], **QUIET)
         self.on.click(self._go_on, [self.chosen, self.token], [self.token, *self.outputs], **QUIET)
         self.end.click(self._cancel, [self.chosen, self.token], self.outputs, **QUIET)

@@ -56,8 +56,8 @@ class PushPanel:
 
     def wire(self) -> None:
         """Connect the buttons."""
-        asked = [self.chosen, self.name, self.private, self.rows, self.replace, self.token]
-        gr.on([self.go.click, self.name.submit], self._push, asked, [self.token, *self.outputs], **QUIET)
+        request = [self.chosen, self.name, self.private, self.rows, self.replace, self.token]
+        gr.on([self.go.click, self.name.submit], self._push, request, [self.token, *self.outputs], **QUIET)
         self.end.click(self._stop, self.chosen, None, **QUIET)
         self.chosen.change(self.show, self.inputs, self.outputs, **QUIET)
 

@@ -79,7 +79,7 @@ def execute(folder: Path, seconds: int, data_dir: Path) -> Iterator[News]:
 
     Args:
         folder: Holds ``WORK``, the pickled work, and gets ``RESULT``. The work stops where ``STOP`` appears in it.
-        seconds: The allocated time; shortly before its end the work is asked to stop.
+        seconds: The allocated time; shortly before its end ``stopping`` turns true.
         data_dir: The data folder, which an error may be about.
     """
     enter_gpu_worker()
@@ -156,5 +156,5 @@ def _execute(folder: Path, events: _Events) -> None:
     try:
         (folder / RESULT).write_bytes(pickle.dumps(work.execute(_models, events)))
     finally:
-        # A run's adapter may have been trained further when this worker is asked again.
+        # A run's adapter may have been trained further by the next work of this worker.
         _models.forget_all()

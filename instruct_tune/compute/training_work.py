@@ -190,7 +190,7 @@ class Session:
             raise DivergedError("No step was trained, so there is no result: check train.max_steps and the rows.")
 
     def memorization(self, result: TrainingResult) -> Memorization | None:
-        """How many training rows the model knows by heart; None where nobody asked, or the check was stopped."""
+        """How many training rows the model knows by heart; None without ``recite_rows``, or where it was stopped."""
         count = self._work.config.train.recite_rows
         if not count or result.stopped:
             return None

@@ -33,7 +33,7 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 @dataclass(frozen=True)
 class Prompt:
-    """How a run is asked: its template, the prompt's texts around the instruction, and what ends an answer."""
+    """A run's prompt: its template, the texts around the instruction, and what ends an answer."""
 
     template: PromptTemplate
     before: str

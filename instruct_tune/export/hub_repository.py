@@ -1,4 +1,4 @@
-"""A run as a repository on the Hub: its files, what may replace what, and what is said before anything is sent."""
+"""A run as a repository on the Hub: its files, what may replace what, and the notices before a push."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def repository_files(
 def to_remove(repo: str, present: Collection[str], pushed: Collection[str], replace: bool) -> list[str]:
     """The files of ``repo`` that the commit removes: what a lab wrote earlier, and with ``replace`` all others too.
 
-    ``present``: its files now. Raises HubError where they are not a lab's and ``replace`` is not said.
+    ``present``: its files now. Raises HubError where they are not a lab's and ``replace`` is false.
     """
     others = set(present) - EMPTY
     if others and not others >= MARKS and not replace:

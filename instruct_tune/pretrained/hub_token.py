@@ -64,7 +64,7 @@ def current() -> HubToken | None:
 
 @contextmanager
 def acting_for(token: HubToken | None) -> Iterator[None]:
-    """Inside, the Hub is asked with this token for what is not public."""
+    """Inside, requests to the Hub for what is not public have this token."""
     before = _current.set(token)
     try:
         yield

@@ -24,7 +24,7 @@ class AnswerStream:
 
     The last state also has, for each name, ``…_tokens``, ``…_seconds`` (from the start of decoding to the answer's
     last token) and ``…_ended`` (by itself, not at the limit). Where ``stop`` ended it, the last state has ``stopped``
-    instead, and the texts as far as they came. ``warning``: what is to be said of the base model's weights.
+    instead, and the texts as far as they came. ``warning``: makes a sentence about the base model's weights.
     """
 
     def __init__(

@@ -65,7 +65,7 @@ class DefaultModel:
         self._page_is_drawn.set()
 
     def start(self) -> None:
-        """Get ready on a thread of its own, once somebody sees the page, or nobody has asked for it in a while."""
+        """Get ready on a thread of its own, once somebody sees the page, or after a while without one."""
         self._imports.plan()
         threading.Thread(target=self._get_ready_after_a_page, name="warm-up", daemon=True).start()
 

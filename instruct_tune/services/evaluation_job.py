@@ -123,7 +123,7 @@ class EvaluationJob:
     ) -> dict[str, Any]:
         """Write the evaluation and its rows into the history, where the oldest makes room; its JSON, as it is kept.
 
-        ``requested``: the rows that were asked for, which may be more than are held out; None: all.
+        ``requested``: the number of rows in the request, which may be more than are held out; None: all.
         """
         evaluation, weights = outcome.evaluation, outcome.weights
         run_id = evaluation.run_id

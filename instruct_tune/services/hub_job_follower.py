@@ -81,7 +81,7 @@ class Follower:
 
     def start(self, own: HubToken, files: Files) -> None:
         """Begin. ``files``: what is sent; empty for a job that was sent before."""
-        # In the context of who asked: for whom the Hub is asked.
+        # In a copy of the request's context, which has the token that reads the Hub.
         context = contextvars.copy_context()
         arguments = (self._run, own, files)
         self._thread = threading.Thread(target=context.run, args=arguments, name="hub-job", daemon=True)
@@ -135,13 +135,13 @@ class Follower:
         self._loading.check()
 
     def _submitted(self, own: HubToken, files: Files) -> bool:
-        """Start the job, or find one that was asked for before: that one is never started a second time."""
+        """Start the job, or find the one of an earlier request: that one is never started a second time."""
         job = self.job
         try:
             earlier = self._found(own) if job.status == SENDING else None
             hub_id = self._submit(own, files) if files else earlier
         except LabError as error:
-            # Where it was asked for and the answer is lost, it may run: only the Hub knows.
+            # Where the request was sent and its reply is lost, it may run: only the Hub knows.
             if self.job.status != STARTING:
                 raise
             self._save(status=REFUSED, message=str(error))

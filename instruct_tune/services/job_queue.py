@@ -5,7 +5,7 @@ Everything that touches a model runs on this thread, so no weights are locked an
 jobs keep their order. The current one calls ``yield_once`` between its steps, where one waiting short job (a
 comparison) runs: people can talk to a half-trained adapter.
 
-A job runs in a copy of its submitter's context: for whom the Hub is asked, and whose request it is.
+A job runs in a copy of its submitter's context: the token that reads the Hub, and whose request it is.
 """
 
 from __future__ import annotations

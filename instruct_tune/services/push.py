@@ -47,7 +47,7 @@ FIXED_PROMPTS = (
     "What is the capital of France?",
     "Explain what a loop is.",
 )
-"""Asked where the run was never evaluated, so that no held-out rows are at hand."""
+"""The prompts of a run that was never evaluated, so that no held-out rows are at hand."""
 MAX_AT_ONCE = 8
 MAX_KEPT = 64
 """The pushes whose outcome is remembered, until the process ends."""
@@ -99,7 +99,7 @@ class PushJob:
 
 @dataclass(frozen=True)
 class _Request:
-    """What a person asked for. ``rows``: None where the data's licence decides."""
+    """The push that a person requested. ``rows``: None where the data's licence decides."""
 
     viewer: Viewer
     run: Run
@@ -146,7 +146,7 @@ class Push:
 
         ``rows``: whether the rows of the last evaluation go along; None: where everybody can get the data, under a
         licence that allows it. ``replace``: put the run in place of what the repository holds. ``follow`` hears of
-        the upload. Raises LabErrors for what is wrong before the Hub is asked.
+        the upload. Raises LabErrors for what is wrong before the first request to the Hub.
         """
         repo, run = hub_repository.checked_name(to), self._runs.get(viewer, run_id)
         if run.live:
@@ -156,7 +156,7 @@ class Push:
         job = PushJob(run_id, repo, submitter(viewer), Loading(self._closing.is_set, follow))
         self._enter(job)
         request = _Request(viewer, run, bool(private), rows if rows is None else bool(rows), bool(replace))
-        # In the context of who asked: for whom the Hub is asked, and whose request it is.
+        # In a copy of the request's context: the token that reads the Hub, and whose request it is.
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(self._run, job, request, own), name="push", daemon=True).start()
         return job

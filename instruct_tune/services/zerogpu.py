@@ -38,7 +38,7 @@ LEAST_SECONDS = 10
 OVERHEAD_SECONDS = 8
 """What a worker needs beside the work: to start, to load the model, to save."""
 SAFETY = 1.3
-"""An allocation is asked for that much longer than the work is expected to take."""
+"""An allocation is requested for that much longer than the work is expected to take."""
 SECONDS_BETWEEN_LOOKS = 0.1
 """How often a stop is looked for."""
 QUESTION_SECONDS = 30
@@ -78,7 +78,7 @@ class ZeroGpu:
         return self._threads.enqueue(job)
 
     def locate(self, model: ModelSpec, report: Callable[[str], None], loading: Loading) -> LocatedModel:
-        """Download what is missing before a GPU is asked for; nothing is loaded here."""
+        """Download what is missing before a GPU is requested; nothing is loaded here."""
         # A worker inherits the imports, and they must not be under way when it is forked.
         self._imports.warm_up()
         from ..models.base_model import locate_model

@@ -20,7 +20,7 @@ MAX_KEPT = 50
 STARTING, SENDING, QUEUED, RUNNING, ARRIVING = "starting", "sending", "queued", "running", "arriving"
 DONE, FAILED, CANCELLED, REFUSED, LOST = "done", "failed", "cancelled", "not started", "lost"
 ENDED = {DONE, FAILED, CANCELLED, REFUSED, LOST}
-"""``sending``: it was asked for, and the Hub has not answered. ``arriving``: it is done on the Hub, and its run is not
+"""``sending``: it was requested, and the Hub has not answered. ``arriving``: it is done on the Hub, and its run is not
 here yet. ``lost``: the Hub knows it no more."""
 _HOST = "host"
 

@@ -71,9 +71,9 @@ TREE = (
 """Changes to the script of the tree."""
 
 EVENTS = (
-    # The tree that was just made is made again as the page is mounted, and each component is told all that it shows.
+    # The tree that was just made is made again as the page is mounted, and each component gets all that it shows again.
     Change("le(()=>{v(),oe(()=>{O.reload(", "le(()=>{v()&&oe(()=>{O.reload("),
-    # With each request, and for each event at the start, the components are asked for values that few events set.
+    # Each request, and each event at the start, reads values of the components that few events set.
     Change(
         "async set_event_args(e,t){let n={}",
         "async set_event_args(e,t){if(Object.keys(t).length===0)return()=>{};let n={}",
@@ -83,7 +83,7 @@ EVENTS = (
         "this.loading_stati.register(n.id,n.progress_targets,n.inputs,n.show_progress)",
         "this.loading_stati.register(n.id,n.progress_targets,[],n.show_progress)",
     ),
-    # And what validators said of them is forgotten with each request: no event has one.
+    # Each request clears the validation errors of its inputs, and no event has a validator.
     Change(
         "o===0&&r.inputs.forEach(e=>{this.update_state_cb(e,{loading_status:{validation_error:null}},!1)})",
         "o===0",

@@ -19,7 +19,7 @@ SENTENCE = (
 
 
 class PageHtml:
-    """ASGI middleware that adds to the page: the sentence, a script, and an exhibit's style where one is asked for.
+    """ASGI middleware that adds to the page: the sentence, a script, and at an exhibit's address its style.
 
     gradio's ``head`` cannot hold them: a script puts that in, once the page is read.
     """

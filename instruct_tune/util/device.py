@@ -49,7 +49,7 @@ def claim_no_gpu() -> None:
 def best_device() -> str:
     """``cuda`` if this process has a working GPU and ``LAB_DEVICE`` does not force the CPU, else ``cpu``.
 
-    torch is not asked in the main process of a ZeroGPU Space, where it claims a GPU for the workers to come.
+    In the main process of a ZeroGPU Space torch reports a GPU that only its workers get, so there it is ``cpu``.
     """
     import torch
 

@@ -59,7 +59,7 @@ def sentence(evaluation: Mapping[str, Any]) -> str:
 
 
 def _rows(evaluation: Mapping[str, Any]) -> str:
-    """The rows of an evaluation; where more were asked for than are held out, both numbers."""
+    """The rows of an evaluation; where more were requested than are held out, both numbers."""
     rows = evaluation["rows"]
     words = f"{rows:,} held-out row{'s' * (rows != 1)}"
     # An evaluation from before this was stored has none.

@@ -228,7 +228,7 @@ def _run(run: BoardRun, changes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _evaluation(run: BoardRun) -> dict[str, Any] | None:
-    """Where the run's evaluation is; None where none was asked for, or it has finished."""
+    """Where the run's evaluation is; None where none was requested, or it has finished."""
     news = run.evaluation or {}
     if "error" in news:
         return {"error": short_paths(str(news["error"]))}

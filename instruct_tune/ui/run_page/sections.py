@@ -172,7 +172,7 @@ def _answer(number: int, row: Mapping[str, Any], opened: bool) -> str:
 
 
 def _marked(expected: str, answer: str) -> str:
-    """The answer with its differences; without where it is too long for them. Empty: said so."""
+    """The answer with its differences; without where it is too long for them. "(no text)" where it is empty."""
     if not answer.strip():
         return '<span class="quiet">(no text)</span>'
     pieces = word_diff(expected, answer)

@@ -141,7 +141,7 @@ def _state(job: JobView | None) -> list[Any]:
         return [NO_JOB, "", False, False]
     machine = f"{job['flavor']}, {job['minutes']:,} minutes and ${job['at_most_usd']:,.2f} at most."
     texts = [plain(each, 600) for each in (job["message"], job["fault"], machine) if each]
-    # The address is the Hub's own, with an account and an id that it told; the name of a run is not in it.
+    # The address is the Hub's own, with an account and an id from its reply; the name of a run is not in it.
     link = [f"[Open it on the Hub]({job['url']})"] if job["url"] else []
     is_live = not job["ended"]
     return [

@@ -46,7 +46,7 @@ const token = each => {
   box.append(make('span', 'text', visible(each.text)), make('span', 'position', each.position));
   return box;
 };
-const tell = at => {
+const describe = at => {
   const chosen = segments[at];
   if (!chosen) {
     return;
@@ -90,8 +90,8 @@ const draw = () => {
     }),
     ...(step.more ? [make('div', 'pass-title', step.more)] : []),
   );
-  tell(0);
+  describe(0);
 };
-follow(list, '.segment', {...ARROWS, ArrowDown: 1, ArrowUp: -1, ...ENDS}, tell);
+follow(list, '.segment', {...ARROWS, ArrowDown: 1, ArrowUp: -1, ...ENDS}, describe);
 watch('value', draw);
 draw();

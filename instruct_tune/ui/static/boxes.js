@@ -30,13 +30,13 @@ const option = (at, name, ...parts) => {
 };
 const ARROWS = {ArrowRight: 1, ArrowLeft: -1, ArrowDown: 10, ArrowUp: -10},
   ENDS = {Home: -Infinity, End: Infinity};
-// Calls tell(at) for the box that the mouse or the focus reaches; the keys of `steps` move the focus so many boxes.
-const follow = (place, selector, steps, tell) => {
+// Calls describe(at) for the box that the mouse or the focus reaches; the keys of `steps` move the focus so many boxes.
+const follow = (place, selector, steps, describe) => {
   for (const reached of ['mouseover', 'focusin', 'click']) {
     place.addEventListener(reached, event => {
       const box = event.target.closest(selector);
       if (box) {
-        tell(+box.dataset.at);
+        describe(+box.dataset.at);
       }
     });
   }

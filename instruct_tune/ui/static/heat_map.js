@@ -41,7 +41,7 @@ const list = (who, token) => {
     }),
   );
 };
-const tell = at => {
+const describe = at => {
   const token = tokens[at];
   line.textContent =
     `Token ${at + 1} of ${tokens.length}: ${token.ends ? 'EOS' : JSON.stringify(token.text)}, ` +
@@ -67,13 +67,13 @@ const draw = () => {
   paint();
   // The training changed this token's loss most.
   const gains = tokens.map(token => value(token, 'gain'));
-  tell(Math.max(0, gains.indexOf(Math.max(...gains))));
+  describe(Math.max(0, gains.indexOf(Math.max(...gains))));
 };
-follow(grid, '.heat-token', {...ARROWS, ...ENDS}, tell);
+follow(grid, '.heat-token', {...ARROWS, ...ENDS}, describe);
 grid.addEventListener('mouseleave', () => {
   const box = document.activeElement.closest('.heat-token');
   if (box && grid.contains(box)) {
-    tell(+box.dataset.at);
+    describe(+box.dataset.at);
   }
 });
 element.querySelectorAll('input[name=heat-mode]').forEach(choice => choice.addEventListener('change', paint));

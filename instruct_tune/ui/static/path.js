@@ -14,26 +14,26 @@ export const wanted = async (kept, mostBytes) => {
   // Who opens the panel again goes on where they were.
   const step = isStepTaken ? 0 : Number(query.get('step') || 0);
   isStepTaken = true;
-  const asked = found => [{...kept, wanted: {name, step, ...found}}];
-  if (!name.includes(':')) return asked({});
-  if (!name.startsWith('https://')) return asked({fault: 'only https addresses are opened'});
+  const request = found => [{...kept, wanted: {name, step, ...found}}];
+  if (!name.includes(':')) return request({});
+  if (!name.startsWith('https://')) return request({fault: 'only https addresses are opened'});
   // By the browser and without cookies: the lab's server opens no address that a visitor chose.
   const options = {credentials: 'omit', referrerPolicy: 'no-referrer', redirect: 'error'};
   try {
     const answer = await fetch(name, {...options, signal: AbortSignal.timeout(10000)});
-    if (!answer.ok) return asked({fault: `the address answers ${answer.status}`});
+    if (!answer.ok) return request({fault: `the address answers ${answer.status}`});
     const reader = answer.body.getReader();
     let content = '';
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       content += Array.from(part.value, byte => String.fromCharCode(byte)).join('');
       if (content.length > mostBytes) {
         await reader.cancel();
-        return asked({fault: `it is larger than ${mostBytes} bytes`});
+        return request({fault: `it is larger than ${mostBytes} bytes`});
       }
     }
-    return asked({content: btoa(content), host: new URL(name).host});
+    return request({content: btoa(content), host: new URL(name).host});
   } catch {
-    return asked({fault: 'there was no answer within 10 s that this page may read'});
+    return request({fault: 'there was no answer within 10 s that this page may read'});
   }
 };
 export default (element, props, watch) => {
@@ -89,10 +89,10 @@ export default (element, props, watch) => {
     find('.backward').disabled = !at;
     find('.forward').disabled = at + 1 === path.steps.length;
     notice();
-    tell();
+    describe();
   };
   // The button, and what it has set and marked in words.
-  const tell = () => {
+  const describe = () => {
     const undo = step().sets.length ? 'Put it back' : 'Hide the marks';
     find('.demo').textContent = isShown ? undo : 'Show me';
     const place = find('.shown');
@@ -194,7 +194,7 @@ export default (element, props, watch) => {
     shown = new Map();
     if (pending.undoes) {
       announce(isOwn ? 'Put back, except what you changed yourself.' : 'Put back.');
-      tell();
+      describe();
     }
     folds.filter(isOpen).forEach(toggle);
     folds = [];
@@ -261,7 +261,7 @@ export default (element, props, watch) => {
   find('.close').addEventListener('click', close);
   find('.demo').addEventListener('click', () => {
     act({shows: !isShown, undoes: isShown});
-    tell();
+    describe();
     look();
   });
   panel.addEventListener('keydown', event => {

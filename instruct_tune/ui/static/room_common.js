@@ -161,7 +161,7 @@ export const follow = (code, changed) => {
     if (!room.over && !document.hidden) timer = setTimeout(room.refresh, wait(failures));
     if (room.state !== before || room.isAway !== wasAway || room.over) changed();
   };
-  // One after the other: an answer that was asked for before an action does not show what the action did.
+  // One after the other: an answer that was requested before an action does not show what the action did.
   room.refresh = () => (last = last.then(ask));
   document.addEventListener('visibilitychange', () => (document.hidden ? clearTimeout(timer) : room.refresh()));
   addEventListener('online', room.refresh);

@@ -74,7 +74,7 @@ const section = (side, answer) => {
     box.setAttribute('aria-label', `Token ${at + 1} of ${answer.places.length}: ${spoken(token)}, ${token.percent}`);
     tokens.append(box, ...after(token));
   });
-  const tell = at => {
+  const show = at => {
     const before = tokens.querySelector('[aria-selected=true]');
     if (before && +before.dataset.at === at) {
       return;
@@ -86,11 +86,11 @@ const section = (side, answer) => {
   };
   line.append(tokens, panel);
   made.append(head, line);
-  follow(tokens, '.token', {...ARROWS, ...ENDS}, tell);
+  follow(tokens, '.token', {...ARROWS, ...ENDS}, show);
   follow(panel, '.candidate', UP_AND_DOWN, () => {});
   if (answer.places.length) {
     const first = hesitant(answer.places);
-    tell(first);
+    show(first);
     tokens.querySelectorAll('.token').forEach(box => {
       box.tabIndex = +box.dataset.at === first ? 0 : -1;
     });

@@ -2,7 +2,7 @@
 const grid = element.querySelector('.token-grid'),
   line = element.querySelector('.token-line');
 let tokens = [];
-const tell = at => {
+const describe = at => {
   const token = tokens[at];
   line.textContent = token
     ? `Token ${at + 1} of ${tokens.length}: ${JSON.stringify(token.text)}, id ${token.id}, ` +
@@ -25,9 +25,9 @@ const draw = () => {
   });
   grid.replaceChildren(boxes);
   element.querySelector('.token-legend .role-cut').hidden = !tokens.some(token => token.role === 'cut');
-  tell(-1);
+  describe(-1);
 };
-follow(grid, '.token', ARROWS, tell);
+follow(grid, '.token', ARROWS, describe);
 const ids = element.querySelector('.show-ids');
 ids.addEventListener('change', () => grid.classList.toggle('with-ids', ids.checked));
 watch('value', draw);

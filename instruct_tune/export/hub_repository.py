@@ -1,4 +1,4 @@
-"""A run as a repository on the Hub: its files, what may replace what, and the notices before a push."""
+"""A run as a repository on the Hub: its files, what may replace what, and notices before a push."""
 
 from __future__ import annotations
 

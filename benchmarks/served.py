@@ -204,10 +204,12 @@ def _first_step_after_a_start() -> float:
     """As ``_seconds_to_first_step``, by a script that starts the run as soon as the page answers."""
     from gradio_client import Client
 
+    from instruct_tune.config.presets import PRESETS
+
     with serving() as (address, _, _):
         lab = Client(address, verbose=False)
         began = time.perf_counter()
-        run_id = lab.predict({"preset": PRESET}, "benchmark", api_name="/start_run")["run_id"]
+        run_id = lab.predict(PRESETS[PRESET].to_dict(), "benchmark", api_name="/start_run")["run_id"]
         while not any(
             metric["kind"] == "train" for metric in lab.predict(run_id, 0, api_name="/run_metrics")["metrics"]
         ):

@@ -2,7 +2,7 @@
 
 gradio keeps the page as a tree that Svelte observes. It goes through that tree, or through all events, for each
 component as the page starts, and for each input and output of a request. This page has nine hundred components and four
-hundred events. A change names the text that it replaces; where another gradio has another text, gradio's stays.
+hundred events. A change names the text that it replaces; where another gradio has another text, that script stays.
 """
 
 from __future__ import annotations
@@ -102,12 +102,13 @@ CHANGES = {"core-*.js": TREE, "Blocks-*.js": EVENTS, "statustracker-*.js": PROGR
 
 
 def changed(script: str, changes: Sequence[Change]) -> str:
-    """``script`` with each of ``changes`` whose text it has exactly once."""
+    """``script`` with ``changes``, if it has the text of each exactly once; else as it is, for some need each other."""
     for change in changes:
-        if script.count(change.old) == 1:
-            script = script.replace(change.old, change.new)
-        else:
+        if script.count(change.old) != 1:
             log.warning("gradio has another script, so a page starts slower; it has no longer: %.60s", change.old)
+            return script
+    for change in changes:
+        script = script.replace(change.old, change.new)
     return script
 
 
@@ -117,7 +118,7 @@ def scripts() -> dict[str, bytes]:
     return {
         path.name: changed(path.read_text(encoding="utf-8"), changes).encode()
         for pattern, changes in CHANGES.items()
-        for path in (Path(BUILD_PATH_LIB)).glob(pattern)
+        for path in Path(BUILD_PATH_LIB).glob(pattern)
     }
 
 

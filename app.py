@@ -88,6 +88,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
             },
             mcp_server=importlib.util.find_spec("mcp") is not None,
             show_error=False,
+            enable_monitoring=False,
             # Otherwise gradio first requests its own page, and fails if a busy machine takes over three seconds.
             _frontend=False,
             max_file_size=max_upload_bytes(),

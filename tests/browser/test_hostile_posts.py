@@ -151,3 +151,9 @@ def test_no_file_of_the_lab_is_served(lab):
             assert status in (403, 404, 400), (spelt, status)
             assert "root:" not in text
     assert ask(address, f"file={sys.executable}")[0] == 403
+
+
+def test_no_statistics_of_all_visitors_are_served(lab):
+    for page in ("monitoring", "monitoring/summary"):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"{lab[0]}/{page}", timeout=300)

@@ -7,7 +7,10 @@ import urllib.request
 
 import gradio as gr
 import gradio.queueing
+import pandas
 import pytest
+from gradio.queueing import Queue
+from gradio_client import Client
 
 from instruct_tune.ui.layout.blocks import PageBlocks
 from instruct_tune.ui.layout.polling import hide_progress_on
@@ -67,6 +70,20 @@ def test_an_idle_queue_is_hardly_looked_at(monkeypatch):
 
     asyncio.run(idle(0.5))
     assert 2 <= len(looks) <= 20
+
+
+@pytest.mark.parametrize(("kind", "summaries", "kept"), [(PageBlocks, 0, 1), (gr.Blocks, 3, 3)])
+def test_its_events_are_not_summarized(kind, summaries, kept, monkeypatch):
+    frames = []
+    monkeypatch.setattr(Queue, "_get_df", lambda _, records: frames.append(records) or pandas.DataFrame(records))
+    with kind() as page:
+        gr.Button().click(lambda: None, api_name="nothing")
+    page.queue().launch(prevent_thread_lock=True, quiet=True, _frontend=False)
+    client = Client(page.local_url, verbose=False)
+    for _ in range(3):
+        client.predict(api_name="/nothing")
+    page.close(verbose=False)
+    assert (len(frames), len(page._queue.event_analytics)) == (summaries, kept)
 
 
 def test_progress_that_is_not_shown_goes_to_one_component():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -22,6 +23,9 @@ SECONDS_TO_END_STREAMS = 5
 # gradio looks for queued events a thousand times a second, and a hundred times for progress, which takes a tenth of a
 # core from an idle lab. These are its own intervals for Windows.
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_PROGRESS = 0.05, 0.1
+# After each event gradio summarizes the last 10,000 for its page /monitoring, which the lab does not serve: 50 ms of a
+# processor after a hundred events, 105 ms after ten thousand.
+EVENTS_BEFORE_SUMMARY, EVENTS_KEPT = sys.maxsize, 1
 
 
 class PageBlocks(gr.Blocks):
@@ -44,11 +48,13 @@ class PageBlocks(gr.Blocks):
             super().__exit__(*args)
 
     def queue(self, *args: Any, **kwargs: Any) -> PageBlocks:
-        """gradio's, without a server, and looked at less often."""
+        """gradio's, without a server, looked at less often, and without statistics of its events."""
         with _no_server():
             super().queue(*args, **kwargs)
         self._queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
         self._queue.progress_update_sleep_when_free = SECONDS_BETWEEN_PROGRESS
+        self._queue.ANAYLTICS_CACHE_FREQUENCY = EVENTS_BEFORE_SUMMARY
+        self._queue.ANALYTICS_MAX_EVENTS = EVENTS_KEPT
         return self
 
     async def run_extra_startup_events(self) -> None:

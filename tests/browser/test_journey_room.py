@@ -30,8 +30,8 @@ def arrive(lab, browser):
     """Opens a page of the lab as a new person; the test fails where one of them had an error."""
     contexts, errors = [], []
 
-    def new(path: str, width: int = 1280, scheme: str = "light"):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
+    def new(path: str, width: int = 1280, scheme: str = "light", **options):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options))
         return open_page(contexts[-1], path)
 
     def open_page(context, path: str):
@@ -42,7 +42,8 @@ def arrive(lab, browser):
         page.goto(f"{lab}/{path}")
         return page
 
-    new.beside = lambda page, path: open_page(page.context, path)
+    # In a window of its own: a browser draws a tab that is behind another once a second.
+    new.beside = lambda page, path: new(path, storage_state=page.context.storage_state())
     yield new
     for context in contexts:
         context.close()

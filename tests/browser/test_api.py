@@ -89,6 +89,7 @@ def test_a_script_trains_compares_and_evaluates(client):
     assert client.predict(api_name="/list_runs")["runs"][0]["name"] == "by script"
 
 
+@pytest.mark.nightly
 def test_no_comparison_outlives_its_reader(client):
     run_id = client.predict(SMOKE, "answers", api_name="/start_run")["run_id"]
     assert finished(client, run_id)["status"] == "finished"

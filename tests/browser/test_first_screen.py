@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from at_night import at_night_after
 from browser import Window
 
 from instruct_tune.ui.train.settings_form import FOLDS
@@ -61,7 +62,7 @@ VIEWS = {
 """Of each of Compare's views the only button below the left pane, and what is there before anybody asks."""
 
 
-@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.nightly), 390])
+@pytest.mark.parametrize("width", at_night_after(0, [390, 1280]))
 def test_each_view_of_compare_has_its_own_button_and_an_example(new_lab, browser, width):
     window = Window(browser, new_lab, viewport={"width": width, "height": HEIGHT})
     window.tab("Compare")
@@ -98,6 +99,7 @@ def test_opening_every_fold_of_train_changes_no_setting(window):
     assert window.wait_text("#preset-changed", "all") == "Changed from minute: rows 48 → all"
 
 
+@pytest.mark.nightly
 def test_requests_search_the_page_for_what_is_not_drawn_alone(new_lab, browser):
     """What gradio keeps the progress of is searched for in the whole page, twice with each request; so is what it
     updates, and that is nothing else where a poll brings nothing new. Nor does an idle page draw."""

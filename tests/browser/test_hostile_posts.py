@@ -102,6 +102,7 @@ def attack_endpoints(lab, every):
     assert ask(address, "call/list_runs", {"data": []})[0] == 200
 
 
+@pytest.mark.nightly
 def test_a_sample_of_the_handlers_survives_and_no_poll_raises(lab):
     attack_handlers(lab, every=18)
 

@@ -27,6 +27,7 @@ def open_fold(window: Window, tab: str) -> None:
     window.page.wait_for_selector(f"#{tab.lower()}-python .python-line")
 
 
+@pytest.mark.nightly
 def test_a_control_and_its_line_lead_to_each_other(window):
     open_fold(window, "Train")
     rank = window.page.locator("#train-rank input[type=number]")

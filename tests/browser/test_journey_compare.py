@@ -190,6 +190,7 @@ def test_for_an_instruction_of_ones_own_nothing_is_expected(window):
         window.page.wait_for_selector(selector)
 
 
+@pytest.mark.nightly
 def test_without_a_run_it_leads_to_train_and_to_recorded_runs(empty_lab, browser):
     window = Window(browser, empty_lab)
     # Time enough for the page to find a run, if there were one.

@@ -36,6 +36,7 @@ def a_double_click_on_start_is_one_run(window):
     assert window.page.locator("[data-testid=toast-body]").count() == 0
 
 
+@pytest.mark.nightly
 def test_the_line_follows_the_controls_and_says_what_is_wrong(window):
     window.wait_text("#train-cost", "4 steps")
     line = window.wait_text("#train-cost", "about")

@@ -190,6 +190,7 @@ def the_filter_of_the_lesson_is_on_for_its_own_rows_only(window):
     window.page.wait_for_selector("#data-rows")
 
 
+@pytest.mark.nightly
 def test_a_large_file_shows_its_first_rows_while_it_is_read(window, tmp_path):
     the_filter_of_the_lesson_is_on_for_its_own_rows_only(window)
     file = tmp_path / "large.jsonl"

@@ -89,6 +89,7 @@ def test_a_row_is_found_and_read_in_full(window):
     window.shot("evaluate-row")
 
 
+@pytest.mark.nightly
 def test_the_answers_can_be_taken_home(window):
     window.tab("Rows")
     with window.page.expect_download() as download:

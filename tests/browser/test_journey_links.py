@@ -78,6 +78,7 @@ def test_a_link_with_a_fault_says_so_and_the_page_is_as_usual(new_lab, browser):
     window.close()
 
 
+@pytest.mark.nightly
 def test_a_rooms_locks_reach_an_open_page_and_end_with_it(new_lab, browser):
     code = act(new_lab, TEACHER, "open", title="Monday <b>", minutes=30)["code"]
     try:

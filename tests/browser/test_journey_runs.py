@@ -183,6 +183,7 @@ def test_a_deleted_run_is_restored_after_a_refresh_in_another_window(window):
     window.page.wait_for_selector("#runs-bin", state="hidden")
 
 
+@pytest.mark.nightly
 def test_a_visitor_who_has_trained_nothing_watches_a_recorded_run(window):
     # At 1×, so that a slow machine shows its beginning too.
     window.tab("Train")

@@ -45,6 +45,7 @@ def texts(window: Window, selector: str) -> list[str]:
     return window.page.locator(selector).all_inner_texts()
 
 
+@pytest.mark.nightly
 def test_a_search_is_seen_walked_and_branched(served):
     window = searched(*served)
     page = window.page

@@ -178,6 +178,7 @@ def test_a_forged_cookie_is_nobodys(space):
         assert "Done" not in answer
 
 
+@pytest.mark.nightly
 def test_another_sites_page_is_nobody_though_the_browser_sends_it_the_cookie(space):
     """gradio's cookie is for all sites, and gradio answers all sites."""
     host = urlsplit(space.server.address).netloc

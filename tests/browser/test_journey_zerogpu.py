@@ -51,6 +51,7 @@ def test_the_start_is_reported_to_the_platform(space, service):
     assert [path for path, _, _ in service.requests] == ["/startup-report"]
 
 
+@pytest.mark.nightly
 def test_a_run_uses_the_visitors_gpu_time(visitor, service):
     visitor.tab("Train")
     visitor.preset("smoke")

@@ -68,6 +68,7 @@ def test_the_labs_own_script_is_found_relative_to_the_page():
     assert not source.startswith(("/", "http"))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_lab_itself_is_served_under_a_path(tmp_path):
     with serving(tmp_path, GRADIO_ROOT_PATH="/lab/") as address:

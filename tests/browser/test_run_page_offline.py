@@ -170,6 +170,7 @@ def test_it_is_drawn_fits_and_has_no_serious_finding(file, open_file, width, sch
     assert findings(page) == []
 
 
+@pytest.mark.nightly
 def test_it_is_used_by_keyboard(file, open_file):
     page = open_file(file)
     page.keyboard.press("Tab")

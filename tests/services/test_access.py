@@ -90,6 +90,7 @@ def refused(message):
     return isinstance(message, str) and message.startswith("unreachable: ")
 
 
+@pytest.mark.nightly
 def test_alone_the_hosts_token_serves_the_host(tries, toy):
     results = tries()
     assert results["models"] == dict.fromkeys(KINDS, "Hub")

@@ -129,6 +129,7 @@ def ended(process, entered=None):
     return out, err
 
 
+@pytest.mark.nightly
 def test_a_run_shows_the_bytes_of_its_model_and_can_be_stopped_meanwhile(toy, tmp_path):
     toy.pause = 0.05
     with serving_hub(toy) as address:

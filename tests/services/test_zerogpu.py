@@ -80,14 +80,14 @@ def until(true, what):
 
 
 @pytest.mark.slow
-def test_five_turns_are_one_run(space, service, trained):
-    space.call("shape", plan=[[3, None], [2, None], [3, None], [2, None]])
+def test_three_turns_are_one_run(space, service, trained):
+    space.call("shape", plan=[[3, None], [4, None]])
     run_id = space.call("start", config=MINUTE)
     assert space.call("wait", run_id=run_id) == {
         "status": "finished", "message": "Finished 12 steps.", "kind": None, "step": 12
     }  # fmt: skip
-    assert len(service.of("/schedule")) == len(service.of("/release")) == 5
-    assert len(set(service.pids[-5:])) == 5
+    assert len(service.of("/schedule")) == len(service.of("/release")) == 3
+    assert len(set(service.pids[-3:])) == 3
     assert space.call("curve", run_id=run_id) == space.call("curve", run_id=trained)
 
 
@@ -111,6 +111,7 @@ def test_it_answers_and_evaluates_on_the_gpu(space, service, trained):
     assert len(service.of("/schedule")) == 4
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_an_evaluation_goes_on_in_the_next_turn(space, service, trained):
     space.call("shape", plan=[[2, None]])
@@ -192,6 +193,7 @@ def test_a_run_that_is_resumed_at_once_can_be_stopped(space, service):
     assert space.call("wait", run_id=run_id)["status"] == "stopped"
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_worker_that_is_used_again_answers_with_the_adapter_of_today(space, service):
     service.reuses = True
@@ -227,7 +229,7 @@ def test_the_cpu_answers_with_the_adapter_that_was_trained_since(space, service)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", at_night_after(1, [11, 1, 12]))
+@pytest.mark.parametrize("steps", at_night_after(0, [11, 1, 12]))
 def test_time_that_runs_out_in_the_last_measurements_costs_none(space, trained, steps):
     space.call("shape", plan=[[steps, None]])
     run_id = space.call("start", config=MINUTE)
@@ -245,7 +247,7 @@ QUOTA = (429, {"left": 4, "wait": 3600})
 @pytest.mark.parametrize(
     ("answer", "words"),
     at_night_after(
-        2,
+        1,
         [
             (QUOTA, "Your GPU time is used up for now (4 s are left; more in 1:00:00). Go on later, sign in"),
             ((429, {"left": 500, "wait": -1}), "One turn on the GPU may not be as long as this work needs."),

@@ -313,6 +313,7 @@ def test_only_the_time_in_which_both_trained_counts():
     assert neighbours.shared_speed([slow_outside, short]) == 75
 
 
+@pytest.mark.nightly
 def test_a_training_that_cannot_begin_is_an_error(monkeypatch):
     with pytest.raises(RuntimeError, match="ended before its first step"):
         neighbours.at_once(1, {}, replace(SMALLEST, model="no model/at all/"))

@@ -56,6 +56,7 @@ def test_each_arm_and_seed_has_a_result_of_its_own(work):
     assert steps == [0, 3, 6, 9, 12]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_what_is_there_is_not_measured_again(work, monkeypatch):
     monkeypatch.setattr(experiments, "load_model", lambda *_: pytest.fail("no model is needed"))

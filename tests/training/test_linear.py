@@ -9,7 +9,14 @@ import torch
 from tiny_lab import NO_DROPOUT, RUN, light, tiny  # noqa: F401
 
 from instruct_tune.kernels import linear
-from instruct_tune.kernels.linear import OneDnnLinear, is_faster, use_onednn_linear
+from instruct_tune.kernels.linear import (
+    OneDnnHead,
+    OneDnnLinear,
+    gradient_of_input,
+    heads_are_faster,
+    is_faster,
+    use_onednn_linear,
+)
 from instruct_tune.models import lora
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
@@ -21,19 +28,20 @@ def everywhere(monkeypatch):
     monkeypatch.setattr(linear, "is_faster", lambda: True)
 
 
-def pair(bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
+def pair(bias: bool, kind: type = OneDnnLinear) -> tuple[torch.nn.Linear, torch.nn.Linear]:
     """The same frozen layer twice: PyTorch's own, and through oneDNN."""
     torch.manual_seed(0)
     own = torch.nn.Linear(24, 40, bias=bias).requires_grad_(False)
     other = copy.deepcopy(own)
-    other.__class__ = OneDnnLinear
+    other.__class__ = kind
     return own, other
 
 
+@pytest.mark.parametrize("kind", [OneDnnLinear, OneDnnHead])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 24), (7, 24), (2, 5, 24), (1, 0, 24)])
-def test_products_and_gradients_are_pytorchs(bias, shape):
-    own, other = pair(bias)
+def test_products_and_gradients_are_pytorchs(bias, shape, kind):
+    own, other = pair(bias, kind)
     results = []
     for layer in (own, other):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
@@ -42,6 +50,9 @@ def test_products_and_gradients_are_pytorchs(bias, shape):
         results.append((y, x.grad))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+    # What a head is given in chunks.
+    gradient = torch.randn((*shape[:-1], 40))
+    torch.testing.assert_close(gradient_of_input(other, gradient), gradient @ own.weight, rtol=1e-5, atol=1e-5)
 
 
 def test_views_that_are_not_contiguous():
@@ -68,19 +79,21 @@ def test_other_types_are_the_librarys():
 
 
 @pytest.mark.parametrize(
-    ("vendor", "capability", "answer"),
+    ("vendor", "capability", "layers", "heads"),
     [
-        ("AuthenticAMD", "AVX512", True),
-        ("AuthenticAMD", "AVX2", False),
-        ("GenuineIntel", "AVX512", False),
-        ("", "AVX512", False),
+        ("AuthenticAMD", "AVX512", True, False),
+        ("AuthenticAMD", "AVX2", False, True),
+        ("AuthenticAMD", "DEFAULT", False, False),
+        ("GenuineIntel", "AVX512", False, False),
+        ("GenuineIntel", "AVX2", False, False),
+        ("", "AVX512", False, False),
     ],
 )
-def test_where_it_pays(monkeypatch, vendor, capability, answer):
+def test_where_it_pays(monkeypatch, vendor, capability, layers, heads):
     monkeypatch.setattr(linear, "processor_vendor", lambda: vendor)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    assert is_faster.__wrapped__() is answer
+    assert (is_faster.__wrapped__(), heads_are_faster.__wrapped__()) == (layers, heads)
 
 
 def test_a_model_keeps_its_names_and_says_the_same(everywhere):
@@ -103,6 +116,15 @@ def test_a_model_keeps_its_names_and_says_the_same(everywhere):
 
 def test_where_it_does_not_pay_nothing_changes(monkeypatch):
     monkeypatch.setattr(linear, "is_faster", lambda: False)
+    monkeypatch.setattr(linear, "heads_are_faster", lambda: False)
     model = torch.nn.Sequential(torch.nn.Linear(2, 2))
     assert use_onednn_linear(model) == 0
     assert type(model[0]) is torch.nn.Linear
+
+
+def test_where_it_pays_for_heads_only_they_change(monkeypatch):
+    monkeypatch.setattr(linear, "is_faster", lambda: False)
+    monkeypatch.setattr(linear, "heads_are_faster", lambda: True)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Linear(8, 2), torch.nn.Linear(2, 16))
+    assert use_onednn_linear(model) == 1
+    assert [type(layer) for layer in model] == [torch.nn.Linear, torch.nn.Linear, OneDnnHead]

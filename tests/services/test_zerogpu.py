@@ -14,6 +14,8 @@ from instruct_tune.config.presets import PRESETS
 
 pytest.importorskip("spaces", reason="the package of ZeroGPU Spaces is not installed")
 
+pytestmark = pytest.mark.slow
+
 MINUTE = {
     **PRESETS["minute"].to_dict(),
     "model": "tiny-random",
@@ -79,7 +81,6 @@ def until(true, what):
 # Turns
 
 
-@pytest.mark.slow
 def test_three_turns_are_one_run(space, service, trained):
     space.call("shape", plan=[[3, None], [4, None]])
     run_id = space.call("start", config=MINUTE)
@@ -91,14 +92,12 @@ def test_three_turns_are_one_run(space, service, trained):
     assert space.call("curve", run_id=run_id) == space.call("curve", run_id=trained)
 
 
-@pytest.mark.slow
 def test_this_process_computes_the_same(space, trained):
     own = space.call("start", config=MINUTE, own=True)
     assert space.call("wait", run_id=own)["status"] == "finished"
     assert space.call("curve", run_id=own) == space.call("curve", run_id=trained)
 
 
-@pytest.mark.slow
 def test_it_answers_and_evaluates_on_the_gpu(space, service, trained):
     *_, last = space.call("compare", run_id=trained, text="Say hello")
     assert last["done"]
@@ -112,7 +111,6 @@ def test_it_answers_and_evaluates_on_the_gpu(space, service, trained):
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_an_evaluation_goes_on_in_the_next_turn(space, service, trained):
     space.call("shape", plan=[[2, None]])
     evaluation = space.call("evaluate", run_id=trained, limit=4, tokens=7)
@@ -144,7 +142,6 @@ def test_the_main_process_has_no_gpu_and_holds_no_lock_when_it_forks(space, serv
 # Visitors
 
 
-@pytest.mark.slow
 def test_each_visitors_token_pays_for_their_own_run(space, service):
     ann, bob = (space.call("start", config=LONG, token=token_of(name)) for name in ("ann", "bob"))
     until(lambda: len(service.of("/allow")) == 2, "two workers at the same time")
@@ -154,20 +151,17 @@ def test_each_visitors_token_pays_for_their_own_run(space, service):
         assert space.call("wait", run_id=run_id)["status"] == "stopped"
 
 
-@pytest.mark.slow
 def test_a_visitor_without_an_account_needs_no_token(space, service):
     run_id = space.call("start", config=MINUTE)
     assert space.call("wait", run_id=run_id)["status"] == "finished"
     assert "token" not in service.of("/schedule")[0]
 
 
-@pytest.mark.slow
 def test_a_visitor_who_leaves_frees_the_gpu(space, service, trained):
     space.call("compare", run_id=trained, text="Say hello", close_after=1)
     until(lambda: len(service.of("/release")) == len(service.of("/schedule")) == 1, "the GPU's return")
 
 
-@pytest.mark.slow
 def test_a_stop_comes_within_the_turn(space, service):
     run_id = space.call("start", config=LONG)
     until(lambda: service.of("/allow"), "the worker")
@@ -178,14 +172,12 @@ def test_a_stop_comes_within_the_turn(space, service):
     until(lambda: len(service.of("/release")) == 1, "the GPU's return")
 
 
-@pytest.mark.slow
 def test_a_stop_reaches_a_worker_that_tells_nothing(space, service, trained):
     assert space.call("answer_slowly", run_id=trained, text="Say hello") == "Stopped."
     # Greedy and beams are two turns; the stop comes in the second where the first takes less than half a second.
     until(lambda: len(service.of("/release")) == len(service.of("/schedule")) > 0, "the GPU's return")
 
 
-@pytest.mark.slow
 def test_a_run_that_is_resumed_at_once_can_be_stopped(space, service):
     run_id = space.call("start", config=LONG)
     until(lambda: service.of("/allow"), "the worker")
@@ -194,7 +186,6 @@ def test_a_run_that_is_resumed_at_once_can_be_stopped(space, service):
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 def test_a_worker_that_is_used_again_answers_with_the_adapter_of_today(space, service):
     service.reuses = True
     run_id = space.call("start", config={**MINUTE, "train": {**MINUTE["train"], "max_steps": 4}})
@@ -208,7 +199,6 @@ def test_a_worker_that_is_used_again_answers_with_the_adapter_of_today(space, se
     assert (lent["base"], lent["tuned"]) == (own["base"], own["tuned"])
 
 
-@pytest.mark.slow
 def test_the_cpu_answers_with_the_adapter_that_was_trained_since(space, service):
     """It answered while the run was half trained, so it has that adapter in memory."""
     space.call("shape", plan=[[4, None]])
@@ -228,7 +218,6 @@ def test_the_cpu_answers_with_the_adapter_that_was_trained_since(space, service)
     assert space.call("effect", run_id=run_id) == pytest.approx(effect, rel=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", at_night_after(0, [11, 1, 12]))
 def test_time_that_runs_out_in_the_last_measurements_costs_none(space, trained, steps):
     space.call("shape", plan=[[steps, None]])
@@ -243,7 +232,6 @@ def test_time_that_runs_out_in_the_last_measurements_costs_none(space, trained, 
 QUOTA = (429, {"left": 4, "wait": 3600})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "words"),
     at_night_after(
@@ -277,7 +265,6 @@ def test_a_service_that_is_silent(space, service):
     assert "did not lend one (ReadTimeout" in ended["message"]
 
 
-@pytest.mark.slow
 def test_what_is_left_of_the_time_is_used(space, service):
     service.answers = [(429, {"left": 25, "wait": 3600})]
     run_id = space.call("start", config=LONG, token=token_of("ann"))
@@ -298,7 +285,6 @@ def test_a_question_is_answered_by_the_cpu_where_no_gpu_is_lent(space, service, 
 # Workers that die
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", at_night_after(1, ["saving", "step", "yielding"]))
 def test_a_killed_worker_loses_no_more_than_to_its_last_checkpoint(space, service, trained, moment):
     space.call("shape", plan=[[2, None], [None, moment]])
@@ -311,7 +297,6 @@ def test_a_killed_worker_loses_no_more_than_to_its_last_checkpoint(space, servic
     assert space.call("curve", run_id=run_id) == space.call("curve", run_id=trained)
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_a_turn_that_ends_a_second_early(space, service):
     space.call("shorten", seconds=8)
@@ -323,7 +308,6 @@ def test_a_turn_that_ends_a_second_early(space, service):
     assert space.call("wait", run_id=run_id)["status"] == "stopped"
 
 
-@pytest.mark.slow
 def test_the_labs_end_interrupts_what_trains_in_workers(space, service):
     run_id = space.call("start", config=LONG)
     until(lambda: service.of("/allow"), "the worker")

@@ -22,7 +22,7 @@ from ..data.filters import row_id
 from ..data.paging import Browser, RowsPage
 from ..data.sources import is_on_hub
 from ..data.splits import Example, LoadedRows, Splits, examples, load_rows, split_rows, take_evaluation_rows
-from ..errors import DataError
+from ..errors import BusyError, DataError
 from ..pretrained.context_length import row_limit
 from ..tokenization.prompt_template import template_from
 from ..util.progress import Loading
@@ -61,6 +61,7 @@ class Datasets:
         self._splits: dict[Any, _Loaded] = {}
         self._lock = threading.Lock()
         self._loadings: set[Loading] = set()
+        self._stopped = False
         self._pool = ThreadPoolExecutor(MAX_LOADS, "load")
 
     # Loading
@@ -118,6 +119,7 @@ class Datasets:
 
     def stop(self) -> None:
         """Stop every load that is under way, and accept no other."""
+        self._stopped = True
         for loading in list(self._loadings):
             loading.stop()
         self._tokenizers.stop()
@@ -139,7 +141,14 @@ class Datasets:
 
     def _submit(self, load: Any, loading: Loading) -> Future[Any]:
         self._loadings.add(loading)
-        future = self._pool.submit(contextvars.copy_context().run, load)
+        try:
+            future = self._pool.submit(contextvars.copy_context().run, load)
+        except RuntimeError:
+            # An open page may request rows while the lab ends.
+            self._loadings.discard(loading)
+            if self._stopped:
+                raise BusyError("The lab is closing.") from None
+            raise
         future.add_done_callback(lambda _: self._loadings.discard(loading))
         return future
 

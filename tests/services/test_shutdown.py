@@ -15,6 +15,7 @@ from instruct_tune.errors import BusyError
 from instruct_tune.lab import Lab
 from instruct_tune.store.run_store import RunStore
 from instruct_tune.training.checkpoints import checkpoints, step_of
+from instruct_tune.util.progress import Loading
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
@@ -55,6 +56,16 @@ def test_closing_stops_an_evaluation(tmp_path, kept):
         lab.close(timeout=8)
         took = time.monotonic() - began
     assert took < 5
+
+
+def test_rows_that_are_requested_while_it_closes_are_refused_in_a_sentence(tmp_path):
+    lab = Lab(tmp_path)
+    lab.shutdown()
+    loading = Loading(lambda: False)
+    for start in (lab.datasets.start_loading, lab.datasets.start_fetching):
+        with pytest.raises(BusyError, match="closing"):
+            start(HOST, smoke().to_dict(), loading)
+    lab.close()
 
 
 def test_a_folder_is_free_again_after_closing(tmp_path):

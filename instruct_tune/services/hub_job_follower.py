@@ -217,6 +217,10 @@ class Follower:
         lines: list[str] = []
         try:
             hub_jobs.read_log(self.job.namespace, str(self.job.hub_id), own, lines.append)
+        except HubFault as fault:
+            # The job may have gone since its state was read, which the next look finds out.
+            if fault.status != 404:
+                raise
         finally:
             if len(lines) >= len(self.log):
                 self.log = lines

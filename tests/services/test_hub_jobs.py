@@ -181,6 +181,13 @@ def test_one_that_the_hub_knows_no_more_is_lost(lab, running, toy):
     assert "The Hub knows this job no more" in last["message"]
 
 
+def test_a_log_that_is_not_there_ends_nothing(lab, running, toy):
+    toy.uploads.faults = [Fault("/logs", 404, 3)]
+    until(lambda: toy.uploads.faults[0].times == 0, "three requests for the log")
+    move(toy, "CANCELED")
+    assert ended(lab, running)["status"] == "cancelled"
+
+
 BEFORE = {
     "unknown token": (Fault("/whoami-v2", 401), "The Hub does not know this token"),
     "fault of the Hub": (Fault("/jobs/hardware", 500), r"a fault of its own at the moment \(500\): try again"),

@@ -27,14 +27,18 @@ def open_fold(window: Window, tab: str) -> None:
     window.page.wait_for_selector(f"#{tab.lower()}-python .python-line")
 
 
+def set_rank(window: Window, rank: str) -> None:
+    open_fold(window, "Train")
+    box = window.page.locator("#train-rank input[type=number]")
+    box.fill(rank)
+    box.press("Tab")
+    window.wait_text("#train-python", f"r={rank},")
+
+
 @pytest.mark.nightly
 def test_a_control_and_its_line_lead_to_each_other(window):
-    open_fold(window, "Train")
-    rank = window.page.locator("#train-rank input[type=number]")
-    rank.fill("8")
-    rank.press("Tab")
-    window.wait_text("#train-python", "r=8,")
-    rank.focus()
+    set_rank(window, "8")
+    window.page.locator("#train-rank input[type=number]").focus()
     window.page.wait_for_selector(LIT)
     assert [line.strip() for line in window.page.locator(LIT).all_inner_texts()] == ["r=8,"]
     line = window.page.locator("#train-python .carries", has_text="lora_dropout")
@@ -49,6 +53,7 @@ def test_a_control_and_its_line_lead_to_each_other(window):
 
 
 def test_the_run_is_taken_along_from_any_tab(window):
+    set_rank(window, "8")
     open_fold(window, "Evaluate")
     window.wait_text("#evaluate-python", "corpus_score")
     files = {}

@@ -284,12 +284,13 @@ class Window:
         return self.page.input_value(f"{selector} textarea, {selector} input")
 
     def wait_text(self, selector: str, wanted: str, seconds: float = PATIENCE) -> str:
-        """Wait until the text of ``selector`` contains ``wanted``; return that text."""
+        """Wait until a text of ``selector`` contains ``wanted``; return that text. Several toasts may stand at once."""
         # The wait itself reads the text, which may change a moment later.
         handle = self.page.wait_for_function(
             """([selector, wanted]) => {
-                const text = document.querySelector(selector)?.innerText;
-                return text?.includes(wanted) && {text};
+                const texts = [...document.querySelectorAll(selector)].map(each => each.innerText);
+                const text = texts.find(each => each?.includes(wanted));
+                return text !== undefined && {text};
             }""",
             arg=[selector, wanted],
             timeout=1000 * seconds,

@@ -17,7 +17,7 @@ from ..util import atomic_write, memory
 from .checkpoints import at_step
 from .micro_batches import too_small
 from .model_guard import restores_model
-from .trainer import Trainer
+from .trainer import AllStepsDone, Trainer
 from .types import TrainingData, TrainingListener, TrainingResult
 
 
@@ -38,11 +38,14 @@ def train(
     the memory is too small.
     """
     with memory.kept_pages(), restores_model(loaded):
-        trainer = Trainer(loaded, name, data, settings, folder, listener)
+        trainer, unmeasured = Trainer(loaded, name, data, settings, folder, listener), False
         try:
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        except AllStepsDone:
+            listener.say("All steps were trained before: nothing is left but to finish the run.")
         except Stopped:
             trainer.keep_last_step()
+            unmeasured = bool(trainer.left_to_measure())
         except (RuntimeError, MemoryError) as error:
             if not memory.ran_out(error):
                 raise
@@ -50,7 +53,8 @@ def train(
             raise too_small(data.train) from None
         steps, total = trainer.state.global_step, trainer.state.max_steps
     early = steps < total and trainer.out_of_patience()
-    stopped = steps < total and not early
+    # A stop in the last step's measurements leaves them to the resume: without them no step may be called the best.
+    stopped = unmeasured if steps == total else not early
     if not stopped and (fault := lora.fault(loaded, name)):
         if not peak_rate(settings, total):
             # A warm-up of one step has a learning rate of 0, whatever train.learning_rate is.

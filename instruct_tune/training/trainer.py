@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,7 @@ class Trainer(SFTTrainer):
 
     def catch_up(self) -> None:
         """After a resume: read the earlier evaluations, and do what a stop prevented at the step of the checkpoint."""
-        state, args = self.state, self.args
+        state = self.state
         # Every checkpoint contains the trainer's state, and that contains this history.
         self.evaluations = [(entry["step"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
         halved = [entry["tokens_per_pass"] for entry in state.log_history if "tokens_per_pass" in entry]
@@ -168,15 +168,24 @@ class Trainer(SFTTrainer):
         if any("recomputes" in entry for entry in state.log_history):
             self.passes.recompute()
         self.look_at_the_beginning()
-        noted = self._logged_names(state.global_step)
+        for measure in self.left_to_measure():
+            measure()
+
+    def left_to_measure(self) -> list[Callable[[], object]]:
+        """What the present step is to be measured by and is not yet; the last step is evaluated wherever it falls."""
+        left: list[Callable[[], object]] = []
+        state, args = self.state, self.args
+        noted, last = self._logged_names(state.global_step), state.global_step >= state.max_steps
         if state.global_step in self.probe_steps and "probed" not in noted:
-            self.probe()
-        by_steps = args.eval_strategy == IntervalStrategy.STEPS and state.global_step % args.eval_steps == 0
-        by_epoch = args.eval_strategy == IntervalStrategy.EPOCH and float(state.epoch).is_integer()
-        if (by_steps or by_epoch) and "eval_loss" not in noted:
-            self.evaluate()
-        elif (by_steps or by_epoch) and "evaluated" not in noted:
-            self._notify_evaluated()
+            left.append(self.probe)
+        by_steps = args.eval_strategy == IntervalStrategy.STEPS and (last or state.global_step % args.eval_steps == 0)
+        by_epoch = args.eval_strategy == IntervalStrategy.EPOCH and (last or float(state.epoch or 0).is_integer())
+        if by_steps or by_epoch:
+            if "eval_loss" not in noted:
+                left.append(self.evaluate)
+            elif "evaluated" not in noted:
+                left.append(self._notify_evaluated)
+        return left
 
     def held_out_loss(self, rows: Sequence[TokenizedExample]) -> float:
         """Mean loss in nats a supervised token over ``rows``, without dropout."""
@@ -305,6 +314,10 @@ class Trainer(SFTTrainer):
         lora.restore(self.loaded, self.name, Path(resume_from_checkpoint))
 
 
+class AllStepsDone(Exception):
+    """A run was resumed whose steps were all trained: only what a stop had prevented was left to do."""
+
+
 class TrainingCallbacks(TrainerCallback):
     """Validation probes, timed checkpoints, queued jobs and stops, around the optimizer steps."""
 
@@ -323,6 +336,9 @@ class TrainingCallbacks(TrainerCallback):
         trainer.sample_steps = sample_steps(trainer.probe_steps, trainer.settings.sample_every)
         if state.global_step:
             trainer.catch_up()
+            if state.global_step >= state.max_steps:
+                # transformers compares them after a step only: in the middle of an epoch it would train one more.
+                raise AllStepsDone
         elif trainer.probe_steps:
             trainer.probe()
 

@@ -50,6 +50,7 @@ def unstopped(tmp_path_factory) -> SimpleNamespace:
         (3, "yield_to_queue"),
         (4, "yield_to_queue"),
         (4, "evaluating"),
+        (6, "evaluating"),
     ],
 )
 def test_stopped_and_resumed_is_uninterrupted(tmp_path, unstopped, step, at):
@@ -159,9 +160,33 @@ def test_stopped_before_the_first_step(tmp_path):
 
 
 def test_a_stop_after_the_last_step_changes_nothing(tmp_path, undisturbed):
-    watcher, result = go(tiny_with(), tmp_path, replace(SIX_STEPS, probes=0), Recorder(stop_after=6))
+    unmeasured = replace(SIX_STEPS, probes=0, eval_strategy="no")
+    watcher, result = go(tiny_with(), tmp_path, unmeasured, Recorder(stop_after=6))
     assert result == TrainingResult(6, 6, stopped=False)
     assert watcher.losses == undisturbed.losses
+
+
+WITHIN_AN_EPOCH = replace(STOPS, max_steps=5, lr_scheduler_type="constant")
+"""Its last step is neither the end of an epoch nor one of those that are evaluated."""
+
+
+@pytest.mark.parametrize("measured", [{}, {"eval_strategy": "epoch"}, {"eval_strategy": "no", "probes": 2}])
+def test_a_stop_in_the_last_measurements_leaves_them_to_the_resume(tmp_path, measured):
+    settings = replace(WITHIN_AN_EPOCH, **measured)
+    whole = tiny_with()
+    expected, result = go(whole, tmp_path / "whole", settings)
+    assert result == TrainingResult(5, 5, stopped=False)
+    loaded = tiny_with()
+    first, result = go(loaded, tmp_path / "cut", settings, Recorder(stop_after=5, at="evaluating"))
+    assert result == TrainingResult(5, 5, stopped=True)
+    second, result = go(again(loaded), tmp_path / "cut", settings, resume_from=checkpoints(tmp_path / "cut")[-1])
+    assert result == TrainingResult(5, 5, stopped=False)
+    # No sixth step, though the epoch has one.
+    assert second.losses == {}
+    for kind in ("eval", "probe"):
+        assert first.metrics[kind] | second.metrics[kind] == expected.metrics[kind]
+        assert max(expected.metrics[kind], default=5) == 5
+    assert same_tensors(adapter_weights(loaded), adapter_weights(whole))
 
 
 def test_resuming_what_is_finished_does_nothing(undisturbed, tmp_path):

@@ -13,30 +13,28 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def use_onednn_linear(model: torch.nn.Module) -> int:
-    """Let ``model``'s plain linear layers compute with oneDNN where that is faster; returns how many do.
 
-    Weights and names do not change.
-    """
-    layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
-    own: type[torch.nn.Linear] = OneDnnLinear
-    if not is_faster():
-        layers = [layer for layer in layers if heads_are_faster() and layer.out_features >= WIDE * layer.in_features]
-        own = OneDnnHead
-    for layer in layers:
+def use_onednn_linear(model: PreTrainedModel) -> None:
+    """Let ``model``'s plain linear layers compute with oneDNN where that is faster. Weights and names do not change."""
+    if is_faster():
+        for layer in model.modules():
+            _change(layer, OneDnnLinear)
+    elif heads_are_faster():
+        _change(model.get_output_embeddings(), OneDnnHead)
+
+
+def _change(layer: torch.nn.Module | None, own: type[OneDnnLinear]) -> None:
+    if type(layer) is torch.nn.Linear:
         layer.__class__ = own
-    return len(layers)
-
-
-WIDE = 8
-"""Outputs an input from which on a layer is taken for an LM head: a block's layers widen by four."""
 
 
 @functools.cache
@@ -61,10 +59,13 @@ def _beside_mkl() -> bool:
 
 
 def computed_by(device: torch.device) -> str:
-    """The library that multiplies the matrices of frozen layers; runs record it, because their speed depends on it."""
+    """The library that multiplies the matrices of frozen layers; runs record it, because their speed and their last
+    digits depend on it."""
     if device.type == "cuda":
         return "cuBLAS"
-    return "oneDNN" if is_faster() or not torch.backends.mkl.is_available() else "MKL"
+    if is_faster() or not torch.backends.mkl.is_available():
+        return "oneDNN"
+    return "MKL, the LM head by oneDNN" if heads_are_faster() else "MKL"
 
 
 def processor_vendor() -> str:
@@ -84,9 +85,10 @@ class OneDnnLinear(torch.nn.Linear):
             return _Frozen.apply(input, self)
         return _multiply(input, self.weight, self.bias)
 
-    def gradient_of_input(self, gradient: Tensor) -> Tensor:
+    @staticmethod
+    def gradient_product(gradient: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the input from ``gradient``, that of the output."""
-        return _multiply(gradient, self.weight.t(), None)
+        return _multiply(gradient, weight.t(), None)
 
     def _uses_onednn(self, input: Tensor) -> bool:
         trains = torch.is_grad_enabled() and (
@@ -99,8 +101,9 @@ class OneDnnLinear(torch.nn.Linear):
 class OneDnnHead(OneDnnLinear):
     """The same, with a gradient by MKL: for an LM head where other layers are MKL's too."""
 
-    def gradient_of_input(self, gradient: Tensor) -> Tensor:
-        return gradient @ self.weight
+    @staticmethod
+    def gradient_product(gradient: Tensor, weight: Tensor) -> Tensor:
+        return gradient @ weight
 
 
 class _Frozen(torch.autograd.Function):
@@ -108,13 +111,16 @@ class _Frozen(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, layer: OneDnnLinear) -> Tensor:
-        ctx.layer = layer
+        ctx.product = layer.gradient_product
+        # Saved so that autograd raises where the weight changes before the backward pass.
+        ctx.save_for_backward(layer.weight)
         return _multiply(input, layer.weight, layer.bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.layer.gradient_of_input(gradient), None
+        (weight,) = ctx.saved_tensors
+        return ctx.product(gradient, weight), None
 
 
 def _multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -125,5 +131,5 @@ def _multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def gradient_of_input(layer: torch.nn.Linear, gradient: Tensor) -> Tensor:
     """The gradient of ``layer``'s input from ``gradient``, that of its output."""
     if isinstance(layer, OneDnnLinear) and layer._uses_onednn(gradient):
-        return layer.gradient_of_input(gradient)
+        return layer.gradient_product(gradient, layer.weight)
     return gradient @ layer.weight

@@ -114,17 +114,20 @@ def test_a_model_keeps_its_names_and_says_the_same(everywhere):
     assert all(p.grad.any() for n, p in loaded.model.named_parameters() if "lora_B" in n)
 
 
-def test_where_it_does_not_pay_nothing_changes(monkeypatch):
+@pytest.mark.parametrize("heads", [False, True])
+def test_where_it_pays_for_heads_alone_or_not_at_all(monkeypatch, heads):
     monkeypatch.setattr(linear, "is_faster", lambda: False)
-    monkeypatch.setattr(linear, "heads_are_faster", lambda: False)
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    assert use_onednn_linear(model) == 0
-    assert type(model[0]) is torch.nn.Linear
+    monkeypatch.setattr(linear, "heads_are_faster", lambda: heads)
+    base = tiny().base
+    kinds = {name: type(layer) for name, layer in base.named_modules() if isinstance(layer, torch.nn.Linear)}
+    assert kinds.pop("lm_head") is (OneDnnHead if heads else torch.nn.Linear)
+    assert set(kinds.values()) == {torch.nn.Linear}
 
 
-def test_where_it_pays_for_heads_only_they_change(monkeypatch):
-    monkeypatch.setattr(linear, "is_faster", lambda: False)
-    monkeypatch.setattr(linear, "heads_are_faster", lambda: True)
-    model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Linear(8, 2), torch.nn.Linear(2, 16))
-    assert use_onednn_linear(model) == 1
-    assert [type(layer) for layer in model] == [torch.nn.Linear, torch.nn.Linear, OneDnnHead]
+@pytest.mark.parametrize("kind", [OneDnnLinear, OneDnnHead])
+def test_a_weight_that_changes_before_the_backward_pass_is_an_error(kind):
+    _, layer = pair(bias=False, kind=kind)
+    y = layer(torch.randn(3, 24, requires_grad=True))
+    layer.weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

@@ -14,13 +14,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import DataError
+from ..text.plain_text import shown_name
 from .utf8 import decode
 
 
 def parse(text: str, name: str, first_line: int = 1) -> Any:
     """Parse ``text``, which begins at line ``first_line`` of the file ``name``."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    except _RepeatedKey as error:
+        line = f" at line {first_line}" if first_line > 1 else ""
+        raise DataError(
+            f"{name} has the key {shown_name(str(error))} twice in one object{line}: keep the one that counts."
+        ) from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{name} is not valid JSON at line {first_line + error.lineno - 1} ({error.msg}): "
@@ -28,6 +34,17 @@ def parse(text: str, name: str, first_line: int = 1) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} has a number too long or lists too deep to be read: remove them.") from error
+
+
+class _RepeatedKey(Exception):
+    """An object names a key twice; JSON does not say which one counts."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise _RepeatedKey(next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at])))
+    return value
 
 
 def lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:

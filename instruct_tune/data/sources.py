@@ -134,8 +134,9 @@ def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, Pieces]:
 
 def _read_csv(file: BinaryIO, name: str, columns: Columns, mark: str | None = None) -> Read:
     """Read a CSV file with every cell as text, also numbers, NA and null. ``mark``: the separator, if known."""
+    # The default rejects a cell of more than 131,072 characters. The separator is looked for with it, too.
+    csv.field_size_limit(2**31 - 1)
     mark, text, skipped = cells_of(decode(file.read(), name), mark)
-    csv.field_size_limit(2**31 - 1)  # the default rejects a cell of more than 131,072 characters
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     lines = []
     try:
@@ -156,7 +157,9 @@ def _read_csv(file: BinaryIO, name: str, columns: Columns, mark: str | None = No
     return header, len(rows), {column: Pieces([row[at] for row in rows]) for column, at in places.items()}
 
 
-_SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?[ ,;]*(?:\r?\n|$)', re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n?|\n")
+"""A lone carriage return ends the lines of spreadsheets that were written on an old Mac."""
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?[ ,;]*(?:\r\n?|\n|$)', re.IGNORECASE)
 
 
 def cells_of(text: str, mark: str | None = None) -> tuple[str, str, int]:
@@ -171,7 +174,7 @@ def cells_of(text: str, mark: str | None = None) -> tuple[str, str, int]:
 
 def _delimiter(text: str) -> str:
     """Return a comma, unless the first line has no comma but another usual separator."""
-    header = text.lstrip().split("\n", 1)[0]
+    header = _LINE_END.split(text.lstrip(), maxsplit=1)[0]
     cells = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in ",;\t|"}
     return "," if cells[","] > 1 else max(cells, key=lambda mark: cells[mark])
 

@@ -27,6 +27,8 @@ def test_lines_end_where_a_new_line_begins_alone():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b'{"a": 1}\n{"a": 1, "b": 2, "a": 3}', "rows has the key a twice in one object at line 2"),
+        (b'[{"a": 1}, {"b": {"c": 1, "c": 1}}]', "rows has the key c twice in one object: keep"),
         (b'{"a": 1}\n\n{"a', "rows is not valid JSON at line 3"),
         (b"[1,\n2,\n", "rows is not valid JSON at line 3"),
         (b'{"a": 1}\n"\xff"', "rows is not UTF-8 text (byte 11 is the first that is wrong)"),

@@ -64,6 +64,15 @@ def test_json_lines_may_end_in_json_and_a_list_in_jsonl(tmp_path):
     )
 
 
+@pytest.mark.parametrize("ends", ["\r", "\r\n"])
+@pytest.mark.parametrize("named", ["", "sep=,"])
+def test_lines_of_a_csv_may_end_in_a_carriage_return(tmp_path, ends, named):
+    lines = [*filter(None, [named]), "instruction,input,output", *[f"Say {n},,{n}" for n in range(9)]]
+    (tmp_path / "mac.csv").write_bytes(ends.join(lines).encode())
+    train, test = everything(load_splits(settings(tmp_path / "mac.csv")))
+    assert sorted(row.output for row in (*train, *test)) == list("012345678")
+
+
 @pytest.mark.parametrize("ending", [".json", ".jsonl", ".csv"])
 def test_a_byte_order_mark_windows_lines_and_capitals_do_no_harm(tmp_path, ending):
     plain = write(tmp_path / f"rows{ending}", make_rows(10))

@@ -7,7 +7,7 @@ import json
 import weakref
 
 import pytest
-from labs import opened
+from labs import opened, smoke
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -122,6 +122,21 @@ def test_nothing_of_a_viewer_leaves_the_lab(client, lab, code):
     # Who guessed what is nobody's to see, and how many, only the host's before the reveal.
     assert "counts" not in json.loads(states[0])["room"]["activity"]
     assert json.loads(states[1])["you"]["counts"]["lower"] == 1
+
+
+def test_typed_prompts_and_folders_are_on_no_board(client, lab, code, tmp_path):
+    train = {"own_prompts": ["Am I pregnant?"], "learning_rate": 0.0123}
+    config = smoke(data={"source": str(tmp_path / "rows.json")}, train=train)
+    run_id = lab.store.create("mine", config.to_dict()).id
+    [ann] = [person for person in lab.rooms.get(code).present if person.name == "Ann"]
+    ann.runs.append(run_id)
+    state = client.get("/room/api/state", params={"code": code}, headers=ANN).text
+    handed_in = client.get("/room/api/handed_in", params={"code": code}, headers=TEACHER).text
+    for text in (state, handed_in):
+        assert run_id in text
+        assert "pregnant" not in text
+        assert str(tmp_path) not in text
+        assert "train.learning_rate" in text
 
 
 def test_who_is_tuned_is_not_in_the_state_before_the_reveal(client, code):

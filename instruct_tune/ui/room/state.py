@@ -98,14 +98,19 @@ class RoomState:
         return self._kept[room][2]
 
     def _changed(self, room: Room, run: BoardRun) -> dict[str, str]:
-        """In which settings a run differs from what the room begins with: by dotted name, as text."""
+        """In which settings a run differs from what the room begins with: by dotted name, as text. Everybody reads it:
+        it has no prompt that a person typed, and no folder of this machine."""
         rules, kept = self._changes.get(room, (None, {}))
         if rules is not room.rules:
             kept = {}
             self._changes[room] = (room.rules, kept)
         if run.run_id not in kept:
             own, teachers = settings_of(RunConfig.from_dict(run.config)), settings_of(teachers_config(room.rules))
-            kept[run.run_id] = {name: _text(value) for name, value in own.items() if value != teachers[name]}
+            kept[run.run_id] = {
+                name: short_paths(_text(value))
+                for name, value in own.items()
+                if value != teachers[name] and name != "train.own_prompts"
+            }
         return kept[run.run_id]
 
     def _activity(self, room: Room, activity: Activity, board: Board) -> dict[str, Any]:

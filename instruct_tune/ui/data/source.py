@@ -24,6 +24,7 @@ from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
 from ..formatting import hours
 from ..number_box import NumberBox
+from ..pending_upload import mark_storing
 from .filter_text import read_steps, usual_for, write_steps
 
 
@@ -89,10 +90,10 @@ class SourcePanel:
             UPLOAD_NOTE.format(kept=hours(housekeeping.keep_hours)), elem_id="data-upload-note", elem_classes="note"
         )
 
-    def wire(self, show: Callable[..., Any], inputs: set[Any], shown: list[Any]) -> Any:
+    def wire(self, show: Callable[..., Any], inputs: set[Any], shown: list[Any]) -> tuple[Any, Any]:
         """Connect the events. ``show`` loads the rows into ``shown``; it runs right after an upload.
 
-        Returns the event of another choice in the dropdown.
+        Returns the event of another choice in the dropdown, and that which shows an upload.
         """
         steps, recent = self._form["data.filters"], self._memory.recent
         # "input" only: a preset or a former run sets the source together with its own filters.
@@ -102,13 +103,16 @@ class SourcePanel:
         chosen = self._source.input(
             _with_default_filter, [self._source, steps, before], [steps, before], trigger_mode="always_last", **QUIET
         )
-        uploaded = self._upload.upload(
-            self._store_upload, [self._upload, recent, steps], [self._source, steps, before], **PRIVATE
-        )
-        uploaded.success(show, inputs, shown, **QUIET)
+        sent, named = [self._upload, recent, steps], [self._source, steps, before]
+        # The last of several files counts, also where it is sent while the one before is being stored.
+        always = {"trigger_mode": "always_last", **PRIVATE}
+        uploaded = mark_storing(self._upload, lambda: self._upload.upload(self._store_upload, sent, named, **always))
+        # A file that was refused is not in use: the box does not go on naming it, or one that was sent after it.
+        uploaded.failure(None, None, self._upload, js="() => null", **QUIET)
+        loaded = uploaded.success(show, inputs, shown, trigger_mode="multiple", **QUIET)
         # Covers a new visit too: the browser's stored value arrives as a change.
         recent.change(self._refresh_choices, [recent, self._memory.token], self._source, **QUIET)
-        return chosen
+        return chosen, loaded
 
     @user_errors
     def _store_upload(self, file: str | None, recent: Any, text: str) -> Any:

@@ -51,8 +51,11 @@ class CostPanel:
                 self.fit = gr.Button("Choose the rows", elem_id="train-fit")
                 self.chosen = gr.Markdown("", elem_id="train-fit-said")
 
-    def follow(self, tab: gr.Tab, at_rest: gr.Checkbox) -> None:
-        """Connect the events, once the form is complete. ``at_rest``: whether the lab is idle and can measure."""
+    def follow(self, tab: gr.Tab, at_rest: gr.Checkbox) -> Any:
+        """Connect the events, once the form is complete. ``at_rest``: whether the lab is idle and can measure.
+
+        Returns the event that chooses the rows.
+        """
         shown = [self.line, self.warnings, self.details]
         opened = tab.select(lambda: True, None, self.watched, queue=False, **QUIET).then(
             self.count, self._inputs, shown, concurrency_limit=4, concurrency_id="cost", **QUIET
@@ -77,7 +80,7 @@ class CostPanel:
                 concurrency_id="cost-measure",
                 **QUIET,
             )
-        self.fit.click(
+        return self.fit.click(
             user_errors(self.choose_rows),
             self.form.controls | {self.minutes},
             [self.form["data.limit"], self.form["train.num_train_epochs"], self.form["train.max_steps"], self.chosen],

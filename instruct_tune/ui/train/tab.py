@@ -26,6 +26,7 @@ from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..device_choice import CPU, DeviceChoice
 from ..events import open_tab_on_click, setting
 from ..form import Form
+from ..pending_upload import PendingUpload
 from ..workbench import workbench
 from .cost import CostPanel
 from .presets import PresetPanel
@@ -140,12 +141,14 @@ class TrainTab:
             )
             as_python.fold("train")
             self.following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
-        self._started = gr.State(None)
+        self._started, self._upload = gr.State(None), PendingUpload()
         form.when_complete(self._wire)
 
     def _wire(self) -> None:
         self.presets.follow(self._tab)
-        self._cost.follow(self._tab, self._at_rest)
+        # What chooses the rows measures first: until then Start would take those of before.
+        self._cost.fit.click(None, None, self._starters, js=setting(2, interactive=False), **QUIET)
+        self._enable_after(self._cost.follow(self._tab, self._at_rest))
         for button in (self._start, self.now):
             self._starts(button)
 
@@ -164,23 +167,30 @@ class TrainTab:
     def _starts(self, button: gr.Button) -> None:
         # The buttons are disabled while the request runs; ``is_second_click`` catches a click before that.
         # Disabled in the browser, so that the form is read as it is at the click.
-        both = [self._start, self.now]
-        button.click(None, None, both, js=setting(len(both), interactive=False), **QUIET)
+        button.click(None, None, self._starters, js=setting(2, interactive=False), **QUIET)
         button.click(None, self._name, None, js="name => { window.labStartedName = name; }", **QUIET)
+        own = {self._name, self._started, self.continued.parent, self._device.control, self._lesson.opened}
         begun = button.click(
             self._begin,
-            self._form.controls
-            | {self._name, self._started, self.continued.parent, self._device.control, self._lesson.opened},
-            [self.panel.shown_run, self._started],
+            outputs=[self.panel.shown_run, self._started],
+            **self._upload.beside(self._form.controls | own),
             **PRIVATE,
         )
         begun.success(None, self._name, self._name, js=_CLEAR_NAME, **QUIET)
+        self._enable_after(begun)
+
+    @property
+    def _starters(self) -> list[gr.Button]:
+        return [self._start, self.now]
+
+    def _enable_after(self, event: Any) -> None:
         # Both, not "then", which gradio skips after an error.
-        for ended in (begun.success, begun.failure):
-            ended(None, None, both, js=setting(len(both), interactive=True), **QUIET)
+        for ended in (event.success, event.failure):
+            ended(None, None, self._starters, js=setting(2, interactive=True), **QUIET)
 
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        self._upload.refuse(values)
         requester, name, parent = viewer(self._access), values[self._name] or "", values[self.continued.parent]
         config = self._lesson.hold(requester, values[self._lesson.opened], self._form.read(values))
         request = [config, parent, name]

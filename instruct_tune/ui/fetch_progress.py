@@ -39,15 +39,18 @@ class FetchProgressPanel:
 
     def follow(
         self, request: gr.Request, start: Callable[[Loading], Future[Any]]
-    ) -> Generator[Updates, None, tuple[bool, Any]]:
+    ) -> Generator[Updates, None, tuple[bool | None, Any]]:
         """Call ``start`` and yield updates of ``outputs`` until its future is done.
 
-        Returns (True, result), or (False, None) if the visitor cancelled. Leaving the page or starting another load
-        in this panel also cancels. Raises the future's exception.
+        Returns (True, result), or (False, None) if the visitor cancelled. Leaving the page also cancels, as does
+        another load in this panel: then it returns (None, None), and the other shows its own progress. Raises the
+        future's exception.
         """
         with self._one_at_a_time(request.session_hash) as loading:
             future = start(loading)
             yield from self._updates_until_done(future, loading)
+            if self._under_way.get(request.session_hash) is not loading:
+                return None, None
             yield {self._all: gr.Row(visible=False)}
             return (False, None) if loading.stopped else (True, future.result())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from hashlib import sha256
 
 import pytest
@@ -28,6 +29,11 @@ def window(served):
 
 def upload(window: Window, file) -> None:
     window.page.set_input_files("#data-upload input[type=file]", str(file))
+
+
+def clear(window: Window) -> None:
+    button = window.page.locator("#data-upload").get_by_label("Clear")
+    button.or_(window.page.get_by_label("Remove this file")).first.click()
 
 
 @pytest.mark.nightly
@@ -79,6 +85,37 @@ def test_a_file_that_cannot_be_read_shows_no_rows_and_starts_no_run(window, tmp_
     assert window.page.is_hidden("#train-shown")
 
 
+def test_no_run_is_made_of_the_rows_before_while_a_file_is_on_its_way(window, tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps([{"instruction": f"What is {n}?", "output": f"{n}"} for n in range(40)]))
+    storing = []
+
+    def hold_back(route):
+        named = "mine.json" in (route.request.post_data or "")
+        storing.append(route) if named and not storing else route.continue_()
+
+    window.page.route(re.compile(r"/queue/join\?"), hold_back)
+    upload(window, file)
+    # It has arrived, and the form does not name it yet. Until it has arrived gradio's page holds a click back.
+    window.page.wait_for_function("window.labStoring")
+    for button in ("#train-now", "#train-start"):
+        assert_nothing_starts(window, button)
+    assert window.page.is_hidden("#train-shown")
+    storing[0].continue_()
+    window.tab("Data")
+    window.wait_text("#data-summary", "mine.json: 40 rows loaded")
+    window.page.wait_for_function("window.labStoring === false")
+    window.page.unroute_all()
+
+
+def assert_nothing_starts(window: Window, button: str) -> None:
+    window.page.click(button)
+    toast = window.page.wait_for_selector("[data-testid=toast-body]")
+    assert "on its way" in toast.inner_text()
+    window.page.click("[data-testid=toast-close]")
+    window.page.wait_for_selector("[data-testid=toast-body]", state="detached")
+
+
 @pytest.mark.nightly
 def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     evil = "<img src=x onerror=window.hacked=1>${window.hacked=1}[x](javascript:window.hacked=1)"
@@ -88,9 +125,7 @@ def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     assert "onerror" in window.page.wait_for_selector("[data-testid=toast-body]").inner_text()
     rows = [{"question": evil, "context": evil, "answer": f"{evil}\u202e\x07 {n}"} for n in range(20)]
     file.write_text(json.dumps(rows))
-    window.page.locator("#data-upload").get_by_label("Clear").or_(
-        window.page.get_by_label("Remove this file")
-    ).first.click()
+    clear(window)
     upload(window, file)
     assert "onerror" in window.wait_text("#data-summary", "20 rows loaded")
     window.page.click('#data-rows [data-testid="cell-0-1"]')
@@ -116,6 +151,17 @@ def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     window.page.wait_for_selector("#report-leaks-second textarea")
     assert "onerror" in window.value("#report-leaks-first")
     assert window.page.evaluate("window.hacked") is None
+
+
+def test_an_open_report_is_made_anew_of_other_rows(window, tmp_path):
+    window.tab("Report")
+    for count, training in ((40, 32), (60, 48)):
+        file = tmp_path / f"{count}.json"
+        file.write_text(json.dumps([{"instruction": f"What is {n}?", "output": f"{n}"} for n in range(count)]))
+        upload(window, file)
+        window.wait_text("#data-summary", f"{count} rows loaded")
+        window.wait_text("#report-sentence", f"Looked at {training} training")
+        clear(window)
 
 
 @pytest.mark.nightly

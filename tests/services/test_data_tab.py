@@ -1,5 +1,6 @@
 """The Data tab's handlers: proposals for a file's columns, and the button that unifies its line ends."""
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import gradio as gr
@@ -85,3 +86,38 @@ def test_mixed_line_ends_show_the_button_that_unifies_them(tab, tmp_path):
     page = shown(tab, source, **{"data.unify_newlines": True})
     assert "Line ends" not in page["data-summary"]
     assert page["data-unify"].visible is False
+
+
+def test_a_load_that_another_took_the_place_of_changes_nothing_more(tab, tmp_path, monkeypatch):
+    """A large file is still being read when rows come that are in memory already."""
+    quick, slow = (write(tmp_path / f"{name}.json", make_rows(9)) for name in ("quick", "slow"))
+    shown(tab, quick)
+    futures = []
+
+    def start_loading(viewer, requested, loading):
+        if requested.data.source == str(slow):
+            futures.append(Future())
+            return futures[-1]
+        return start(viewer, requested, loading)
+
+    start = tab._datasets.start_loading
+    monkeypatch.setattr(tab._datasets, "start_loading", start_loading)
+    values = {control: control.value for control in tab._inputs}
+    values |= {tab._form["data.source"]: str(slow), tab._form["data.filters"]: "[]"}
+    loading = tab._show(values, SimpleNamespace(session_hash="someone"))
+    next(update for update in loading if futures)
+    assert "9 rows loaded" in shown(tab, quick)["data-summary"]
+    assert list(loading) == [{tab._summary: gr.skip()}]
+
+
+def test_a_load_that_is_cancelled_says_so(tab, tmp_path, monkeypatch):
+    slow = write(tmp_path / "slow.json", make_rows(9))
+    monkeypatch.setattr(tab._datasets, "start_loading", lambda viewer, requested, loading: Future())
+    values = {control: control.value for control in tab._inputs}
+    values |= {tab._form["data.source"]: str(slow), tab._form["data.filters"]: "[]"}
+    someone = SimpleNamespace(session_hash="someone")
+    loading = tab._show(values, someone)
+    next(update for update in loading if any(control.elem_id == "data-phase" for control in update))
+    tab._loading._progress._stop(someone)
+    *_, last = loading
+    assert last == {tab._summary: "Cancelled: nothing was loaded."}

@@ -50,8 +50,11 @@ class LedgerPanel:
         self._download = handing_out("ledger-download")
         self._expected = gr.State("")
 
-    def wire(self, show: Any, inputs: set[Any], shown: list[Any]) -> None:
-        """Connect the buttons. ``show`` loads the rows (``inputs`` → ``shown``) after a file filled in the form."""
+    def wire(self, show: Any, inputs: set[Any], shown: list[Any]) -> Any:
+        """Connect the buttons. ``show`` loads the rows (``inputs`` → ``shown``) after a file filled in the form.
+
+        Returns that event.
+        """
         saved = self._save.click(user_errors(self._write), self._form.controls, self._download, **QUIET)
         saved.success(None, None, None, js=press("ledger-download"))
         data_controls = [control for name, control in self._form.named.items() if name.startswith("data.")]
@@ -61,8 +64,9 @@ class LedgerPanel:
             [*data_controls, self._expected],
             **QUIET,
         )
-        shown_rows = loaded.success(show, inputs, shown, **QUIET)
+        shown_rows = loaded.success(show, inputs, shown, trigger_mode="multiple", **QUIET)
         shown_rows.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **QUIET)
+        return shown_rows
 
     def _write(self, values: dict[Any, Any]) -> str:
         requester = viewer(self._access)

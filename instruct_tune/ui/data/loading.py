@@ -39,11 +39,13 @@ class LoadPanel:
         """Connect the Cancel button."""
         self._progress.wire()
 
-    def follow(self, requested: RunConfig, request: gr.Request) -> Generator[Updates, None, RunConfig | None]:
+    def follow(
+        self, requested: RunConfig, request: gr.Request
+    ) -> Generator[Updates, None, tuple[bool | None, RunConfig | None]]:
         """Load the rows of the configuration ``requested``; yield updates for the page meanwhile.
 
-        Returns the configuration whose rows are loaded (its columns may be proposed ones), or None where the visitor
-        cancelled. Leaving the page or loading something else cancels too.
+        Returns (True, the configuration whose rows are loaded), whose columns may be proposed ones; (False, None)
+        where the visitor cancelled or left the page; (None, None) where another load took this one's place.
         """
         requester = viewer(self._access)
         loaded = self._datasets.has_rows(requester, requested)
@@ -54,8 +56,9 @@ class LoadPanel:
         completed, config = yield from self._progress.follow(
             request, lambda loading: self._datasets.start_loading(requester, requested, loading)
         )
-        yield self.hidden()
-        return config if completed else None
+        if completed is not None:
+            yield self.hidden()
+        return completed, config
 
     def hidden(self) -> Updates:
         """The updates that hide the first rows."""

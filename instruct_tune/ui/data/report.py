@@ -47,20 +47,24 @@ def histograms_value(charts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class ReportPanel:
-    """The report. It is made when its tab is opened; of more than ``AT_ONCE`` rows, by a button."""
+    """The report. It is made while its tab is open; of more than ``AT_ONCE`` rows, by a button.
+
+    ``other``: the tab beside it.
+    """
 
     def __init__(
         self,
         form: Form,
         filters: FiltersPanel,
         tab: gr.Tab,
+        other: gr.Tab,
         *,
         configs: Configurations,
         datasets: Datasets,
         access: Access,
     ):
         self._configs, self._datasets, self._access = configs, datasets, access
-        self._form, self._filters, self._tab = form, filters, tab
+        self._form, self._filters, self._tab, self._other = form, filters, tab, other
         with gr.Column() as self._all:
             self._check = gr.Button("Check this data", elem_id="data-check", visible=False)
             self._sentence = gr.Markdown(LOOKING, elem_id="report-sentence")
@@ -75,7 +79,7 @@ class ReportPanel:
                 self._leaks = _PairTable("report-leaks", LEAK_HEADERS, LEAK_WIDTHS)
                 self._twins = _PairTable("report-twins", TWIN_HEADERS, TWIN_WIDTHS)
         self._config = gr.State(None)
-        self._checked = gr.State(None)
+        self._checked, self._is_open = gr.State(None), gr.State(False)
 
     @property
     def outputs(self) -> list[Any]:
@@ -83,7 +87,7 @@ class ReportPanel:
         return [self._all, self._check, self._sentence, self._report_column, self._checked]
 
     def waiting(self, rows: int) -> dict[Any, Any]:
-        """Other rows, ``rows`` of them, are shown; their report is made when the tab is opened, or by the button."""
+        """Other rows, ``rows`` of them, are shown; their report is made in the open tab, or by the button."""
         at_once = rows <= AT_ONCE
         return {
             self._all: gr.Column(visible=True),
@@ -132,7 +136,8 @@ class ReportPanel:
         }
 
     def _check_unless_shown(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
-        if values[self._checked] in (self._settings(values), "by the button"):
+        settled = values[self._checked] in (self._settings(values), "by the button")
+        if settled or not values[self._is_open]:
             yield {self._sentence: gr.skip()}
         else:
             yield from self.check(values)
@@ -148,8 +153,14 @@ class ReportPanel:
         Returns the event of the leakage checkbox, after which rows are loaded and split again.
         """
         self._check.click(self.check, self._form.controls, self.shown, concurrency_limit=2, **QUIET)
-        inputs = self._form.controls | {self._checked}
-        self._tab.select(self._check_unless_shown, inputs, self.shown, concurrency_limit=2, **QUIET)
+        inputs = self._form.controls | {self._checked, self._is_open}
+        opened = self._tab.select(lambda: True, None, self._is_open, **QUIET)
+        self._other.select(lambda: False, None, self._is_open, **QUIET)
+        # After a change too: other rows may have come while it was open, or while a report was being made.
+        for event in (opened.then, self._checked.change):
+            event(
+                self._check_unless_shown, inputs, self.shown, trigger_mode="always_last", concurrency_limit=2, **QUIET
+            )
 
         def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
             requester, (_, test, _, train, *_) = viewer(self._access), event.row_value

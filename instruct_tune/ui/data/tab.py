@@ -62,11 +62,11 @@ class DataTab:
             self._summary = gr.Markdown(data_sentence(first.summary, "bundled"), elem_id="data-summary")
             self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
             with gr.Tabs(elem_id="data-views"):
-                with gr.Tab("Rows", id="Rows"):
+                with gr.Tab("Rows", id="Rows") as rows_tab:
                     self._rows = RowsPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
                 with gr.Tab("Report") as report_tab:
                     self._report = ReportPanel(
-                        form, self._filters, report_tab, configs=configs, datasets=datasets, access=access
+                        form, self._filters, report_tab, rows_tab, configs=configs, datasets=datasets, access=access
                     )
             as_python.fold("data")
         self._shown = gr.State(None)
@@ -78,15 +78,21 @@ class DataTab:
         # Bound once: gradio counts concurrent runs by function identity, and each attribute access makes a new method
         # object.
         show, inputs, shown = self._show, self._inputs, self._outputs
-        self._load.click(show, inputs, shown, **QUIET)
-        self._unify.click(lambda: True, None, self._columns.unify, **QUIET).success(show, inputs, shown, **QUIET)
-        chosen = self._source.wire(show, inputs, shown)
+        # A load takes the place of the one before it, so none is skipped because another is under way.
+        again = {"trigger_mode": "multiple", **QUIET}
+        unified = self._unify.click(lambda: True, None, self._columns.unify, **QUIET)
+        chosen, uploaded = self._source.wire(show, inputs, shown)
         self._loading.wire()
-        self._filters.file.wire(show, inputs, shown)
+        loads = [
+            self._load.click(show, inputs, shown, **again),
+            unified.success(show, inputs, shown, **again),
+            uploaded,
+            self._filters.file.wire(show, inputs, shown),
+            self._report.wire().success(show, inputs, shown, **again),
+        ]
         edits = [chosen, *self._filters.wire(), *self._rows.wire(), *self._columns.wire()]
-        self.refresh_after(self._tab.select, *(edit.success for edit in edits))
-        renewed = self._report.wire().success(show, inputs, shown, **QUIET)
-        renewed.success(self._report.check, self._form.controls, self._report.shown, **QUIET)
+        # After a load too: something else may have been chosen meanwhile.
+        self.refresh_after(self._tab.select, *(event.success for event in (*edits, *loads)))
 
     def refresh_after(self, *events: Any) -> None:
         """Show the rows of the form's settings after each event, where they can be had at once."""
@@ -109,14 +115,15 @@ class DataTab:
         """Load and show the rows of the form's settings, with progress."""
         try:
             requested = self._configs.read(viewer(self._access), self._form.rows(values))
-            config = yield from self._loading.follow(requested, request)
+            completed, config = yield from self._loading.follow(requested, request)
             summary = self._datasets.summary(viewer(self._access), config) if config else None
         except LabError as error:
             # The rows of the former dataset must not stand under the name of this one.
             yield self._without_rows(error_sentence(error), {})
             raise
         if config is None or summary is None:
-            yield {self._summary: "Cancelled: nothing was loaded."}
+            # What took this load's place says what there is.
+            yield {self._summary: gr.skip() if completed is None else "Cancelled: nothing was loaded."}
             return
         columns, proposed = config.data.columns, config != requested
         sentence = data_sentence(summary, self._uploads.display_name(config.data.source))

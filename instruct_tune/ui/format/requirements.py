@@ -44,7 +44,8 @@ class Requirements:
     def load(
         self, viewer: Viewer, config: RunConfig, request: gr.Request, progress: FetchProgressPanel
     ) -> Generator[Updates, None, bool]:
-        """Load rows and tokenizer into memory, with updates of ``progress``; False if the visitor cancelled."""
+        """Load rows and tokenizer into memory, with updates of ``progress``; False if the visitor cancelled, or does
+        something else."""
         if not self.datasets.has_rows(viewer, config):
             loaded, _ = yield from progress.follow(
                 request, lambda loading: self.datasets.start_loading(viewer, config, loading)
@@ -56,4 +57,4 @@ class Requirements:
         loaded, _ = yield from progress.follow(
             request, lambda loading: self.datasets.start_fetching(viewer, config, loading)
         )
-        return loaded
+        return bool(loaded)

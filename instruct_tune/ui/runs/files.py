@@ -68,7 +68,7 @@ class RunFiles:
         written = page.click(self._page, [chosen, self.with_rows], self.download, **PRIVATE)
         written.success(None, None, None, js=press("runs-download"))
         inputs = form.controls | {self.arriving}
-        return self.arriving.upload(take_in, inputs, chosen, **QUIET)
+        return self.arriving.upload(take_in, inputs, chosen, trigger_mode="multiple", **QUIET)
 
     @user_errors
     def _export(self, run_id: str | None) -> str:

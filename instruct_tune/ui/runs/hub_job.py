@@ -65,8 +65,8 @@ class HubJobPanel:
         choice = [self.flavor, self.minutes, self.token]
         quoted = [self.agreed, self.go]
         self.ask.click(self._prices, self.token, [self.flavor, self.minutes, *quoted], **QUIET)
-        for control in (self.flavor, self.minutes):
-            control.input(self._quote, choice, quoted, **QUIET)
+        # The price is that of the last choice, also where the Hub was still being asked for one before.
+        gr.on([self.flavor.input, self.minutes.input], self._quote, choice, quoted, trigger_mode="always_last", **QUIET)
         started = [self.chosen, *choice, self.agreed]
         self.go.click(self._start, started, [self.token, *quoted, *self.outputs], **QUIET)
         self.on.click(self._go_on, [self.chosen, self.token], [self.token, *self.outputs], **QUIET)

@@ -1,4 +1,4 @@
-"""Tags and notes on the page: saving them keeps text that was added elsewhere."""
+"""What is beside a chosen run: notes, whose saving keeps text that was added elsewhere, and the button that shares."""
 
 import json
 
@@ -8,7 +8,9 @@ from labs import opened
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
-from instruct_tune.ui.runs.details import NotesPanel
+from instruct_tune.services.runs import OWN_DATA
+from instruct_tune.ui.runs import details
+from instruct_tune.ui.runs.details import SHARE, UNSHARE, NotesPanel, ShareButton
 
 
 @pytest.fixture
@@ -57,3 +59,38 @@ def test_without_a_run_there_is_nothing_to_save(panel):
     *_, read, _ = panel._show(None)
     with pytest.raises(gr.Error, match="click its row"):
         panel._save("", "mine", read)
+
+
+@pytest.fixture
+def private(lab):
+    """A run of somebody's own rows, who may share it."""
+    config = RunConfig.from_dict({}, "smoke").to_dict()
+    run = lab.store.create("mine", config, owner="somebody", started_by="somebody")
+    lab.store.update(run.id, provenance={OWN_DATA: True})
+    return run.id
+
+
+@pytest.fixture
+def button(lab, monkeypatch):
+    monkeypatch.setattr(details, "viewer", lambda access: HOST)
+    with gr.Blocks():
+        return ShareButton(gr.State(), runs=lab.runs, access=lab.access)
+
+
+def test_the_share_button_does_what_it_says(lab, button, private):
+    lab.runs.share(HOST, private, True)
+    # Another window made it private meanwhile; this one still offers that.
+    lab.runs.share(HOST, private, False)
+    shown, _ = button._press(private, UNSHARE, 0.0)
+    assert (lab.runs.is_shared(HOST, private), shown.value) == (False, SHARE)
+
+
+def test_a_double_click_shares_nothing(lab, button, private, monkeypatch):
+    lab.runs.share(HOST, private, True)
+    monkeypatch.setattr(details.time, "monotonic", lambda: 1000.0)
+    _, pressed = button._press(private, UNSHARE, 0.0)
+    button._press(private, SHARE, pressed)
+    assert lab.runs.is_shared(HOST, private) is False
+    monkeypatch.setattr(details.time, "monotonic", lambda: 1002.0)
+    shown, _ = button._press(private, SHARE, pressed)
+    assert (lab.runs.is_shared(HOST, private), shown.value) == (True, UNSHARE)

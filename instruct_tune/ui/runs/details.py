@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import gradio as gr
@@ -174,6 +175,7 @@ class NotesPanel:
         ]
 
 
+SECOND_CLICK_SECONDS = 2.0
 SHARE, UNSHARE = "Share with everyone", "Make private"
 
 
@@ -182,23 +184,29 @@ class ShareButton:
 
     def __init__(self, chosen: gr.State, *, runs: Runs, access: Access):
         self.runs, self.access = runs, access
-        self.chosen = chosen
+        self.chosen, self._made_private = chosen, gr.State(0.0)
         self.button = gr.Button(SHARE, elem_id="runs-share", size="sm", min_width=0, interactive=False)
 
     def wire(self) -> None:
         self.chosen.change(self._label, self.chosen, self.button, **QUIET)
-        self.button.click(self._press, self.chosen, self.button, **QUIET)
+        self.button.click(
+            self._press, [self.chosen, self.button, self._made_private], [self.button, self._made_private], **QUIET
+        )
 
     def _label(self, run_id: str | None) -> Any:
         shared = self.runs.is_shared(viewer(self.access), run_id)
         return gr.Button(UNSHARE if shared else SHARE, interactive=shared is not None)
 
     @user_errors
-    def _press(self, run_id: str | None) -> Any:
-        user = viewer(self.access)
+    def _press(self, run_id: str | None, label: str, made_private: float) -> list[Any]:
+        """Do what the button says, which may be older than what another window did."""
+        user, now = viewer(self.access), time.monotonic()
         if run_id is None:
             raise NotFoundError("Choose a run first: click its row.")
-        shared = not self.runs.is_shared(user, run_id)
+        shared = label == SHARE
+        if shared and now - made_private < SECOND_CLICK_SECONDS:
+            # The second click of a double click must not share what the first made private.
+            return [gr.skip(), made_private]
         self.runs.share(user, run_id, shared)
         gr.Info("Everyone sees it now, its rows and answers too." if shared else "It is yours alone again.")
-        return self._label(run_id)
+        return [self._label(run_id), made_private if shared else now]

@@ -150,6 +150,9 @@ class Datasets:
                 raise BusyError("The lab is closing.") from None
             raise
         future.add_done_callback(lambda _: self._loadings.discard(loading))
+        if self._stopped:
+            # ``stop`` may have listed the loads before this one was there.
+            loading.stop()
         return future
 
     def _load(self, settings: DataSettings, loading: Loading | None = None) -> _Loaded:

@@ -117,8 +117,9 @@ class Evaluations:
         with self._starting:
             if any(each.about == about for each in self._devices.jobs):
                 raise BusyError(f"The evaluation of {run.name} is asked for already: wait for it, or stop it.")
-            device.enqueue(job)
+            # First: a job in the queue can be stopped.
             self._stops[run_id] = stop
+            device.enqueue(job)
         return job
 
     def stream(

@@ -282,6 +282,9 @@ class HubJobs:
     def _begin(self, viewer: Viewer, job: HubJob, own: HubToken, files: Files) -> JobView:
         follower = Follower(job, viewer, self._surroundings)
         with self._lock:
+            if self._is_followed(job):
+                # Somebody pressed twice, or in two windows.
+                return self._view(self._followers[job.id].job)
             live = [each.job for each in self._followers.values() if each.is_alive]
             mine = [each for each in live if each.owner == job.owner]
             if len(live) >= MAX_LIVE or len(mine) >= MAX_LIVE_EACH:

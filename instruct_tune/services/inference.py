@@ -345,7 +345,9 @@ class Inference:
         return _Panel(answerers, runs, tuple(_template(run or trained[0]) for run in runs), configs[0])
 
     def _result(self, work: Work[T, Any], waiting: AwaitedAnswer) -> T:
-        """The work's result. A stop takes effect at once while the work still waits for its turn."""
+        """The work's result. A stop takes effect at once until its turn has come."""
+        if waiting.stopping():
+            raise LabError("Stopped.")
         future: Future[T] = self._devices.choose().ask(work, waiting)
         try:
             while not wait([future], SECONDS_BETWEEN_LOOKS).done:

@@ -200,12 +200,15 @@ class Training:
             lambda: self._seconds_left(run.id),
         )
         try:
+            # From now on it is live; in another window it may have been deleted just before.
+            self._store.get(run.id)
             self._jobs[run.id] = device.enqueue(job)
-        except BusyError:
+        except (BusyError, NotFoundError) as error:
             # Somebody was faster; a run that had begun before stays as it was.
             if resume:
                 before: dict[str, Any] = {"status": run.status, "message": run.message, "ended": run.ended}
-                self._store.update(run.id, reason="Too many were waiting.", **before)
+                why = "Too many were waiting." if isinstance(error, BusyError) else "It was deleted."
+                self._store.update(run.id, reason=why, **before)
             else:
                 self._undo_start(run.id)
             raise

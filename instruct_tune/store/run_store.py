@@ -230,7 +230,14 @@ class RunStore:
 
         ``at``: the time to store (seconds since the epoch), by default now.
         """
-        self.update(self._ended(run_id).id, binned=time.time() if at is None else at)
+        run, moved_at = self._ended(run_id), time.time() if at is None else at
+        with self._history.writing() as db:
+            # In one statement: the run may be resumed at this moment.
+            query = f"UPDATE runs SET binned = ?, {_NEXT_REVISION} WHERE id = ? AND status NOT IN (?, ?, ?)"
+            moved = db.execute(query, (moved_at, run.id, *LIVE)).rowcount == 1
+        if not moved:
+            raise self._still_live(self.get(run_id))
+        self._write_snapshot(run_id)
 
     def restore(self, run_id: str) -> None:
         """Move a run out of the trash. Raises NotFoundError if the trash was emptied."""
@@ -263,8 +270,11 @@ class RunStore:
     def _ended(self, run_id: str) -> Run:
         run = self.get(run_id)
         if run.live:
-            raise BusyError(f"Run {run.name} is {run.status}: stop it before deleting it.")
+            raise self._still_live(run)
         return run
+
+    def _still_live(self, run: Run) -> BusyError:
+        return BusyError(f"Run {run.name} is {run.status}: stop it before deleting it.")
 
     def _erase(self, run_id: str) -> None:
         """Delete a run's rows and its folder; ``run_id`` must come from the store."""

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from at_night import at_night_after
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 from job_results import ADAPTER, CONFIG, result_files
-from labs import cache_for, opened, smoke, until, write_rows
+from labs import PATIENCE, cache_for, opened, smoke, until, write_rows
 from toy_hub import ToyHub, serving_hub
 from toy_uploads import Account, Fault
 
@@ -339,6 +340,27 @@ def test_results_that_cannot_be_fetched_are_fetched_later(lab, running, toy, fau
         last = ended(lab, running)
     assert last["status"] == "done"
     assert lab.runs.is_visible(PERSON, last["brought"])
+
+
+@pytest.mark.slow
+def test_two_windows_that_go_on_at_once_bring_one_run(lab, running, toy, monkeypatch):
+    toy.uploads.faults = [Fault("GET /api/jobs/ann/", 401, 99)]
+    ended(lab, running)
+    toy.uploads.faults, before = [], {run.id for run in lab.store.all()}
+    finish(toy)
+    both, begin = threading.Barrier(2), lab.hub_jobs._begin
+
+    def begin_together(*arguments):
+        both.wait(PATIENCE)
+        return begin(*arguments)
+
+    monkeypatch.setattr(lab.hub_jobs, "_begin", begin_together)
+    with ThreadPoolExecutor(2) as windows:
+        views = list(windows.map(lambda _: lab.hub_jobs.go_on(PERSON, running["job_id"], OWN), range(2)))
+    assert {view["job_id"] for view in views} == {running["job_id"]}
+    assert ended(lab, running)["status"] == "done"
+    until(lambda: not [each for each in threading.enumerate() if each.name == "hub-job"], "no follower is left")
+    assert len({run.id for run in lab.store.all()} - before) == 1
 
 
 def test_a_job_that_left_no_adapter_says_so(lab, running, toy):

@@ -7,7 +7,7 @@ import pytest
 from labs import PATIENCE, TWELVE_STEPS, finished, opened, smoke
 
 from instruct_tune.config.viewer import HOST, known_by
-from instruct_tune.errors import BusyError
+from instruct_tune.errors import BusyError, NotFoundError
 from instruct_tune.lab import Lab
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
@@ -121,6 +121,35 @@ def test_fifty_starts_in_a_second(lab, engine_held):
         assert lab.training.stop(HOST, run_id) == "stopped"
     engine_held.set()
     finished(lab)
+
+
+def test_of_a_deletion_and_a_resume_at_once_one_happens(lab, monkeypatch):
+    run_id = lab.store.create("mine", smoke().to_dict()).id
+    lab.store.update(run_id, status="stopped")
+    update, ended = lab.store.update, lab.store._ended
+
+    def update_after_a_deletion(of, **fields):
+        if fields.get("status") == "queued":
+            lab.runs.trash(HOST, of)
+        update(of, **fields)
+
+    monkeypatch.setattr(lab.store, "update", update_after_a_deletion)
+    with pytest.raises(NotFoundError):
+        lab.training.resume(HOST, run_id)
+    monkeypatch.undo()
+    lab.runs.restore(HOST, run_id)
+    assert lab.store.get(run_id).status == "stopped"
+    assert lab.queue.jobs == ()
+
+    def ended_and_then_resumed(of):
+        run = ended(of)
+        update(of, status="queued")
+        return run
+
+    monkeypatch.setattr(lab.store, "_ended", ended_and_then_resumed)
+    with pytest.raises(BusyError, match="is queued: stop it"):
+        lab.runs.trash(HOST, run_id)
+    assert lab.store.get(run_id).binned is None
 
 
 @pytest.mark.slow

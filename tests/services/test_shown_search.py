@@ -57,25 +57,39 @@ def test_a_branch_of_the_answer_itself_is_the_answer(kept):
     assert [place[0].token.id for place in tuned.places] == ids[3:]
 
 
-def test_a_stop_in_the_queue_and_between_the_two_parts(kept):
+def test_a_stop_in_the_queue(kept, monkeypatch):
     served, run_id = kept
-    stop, blocked, let_go = threading.Event(), threading.Event(), threading.Event()
-    served.queue.submit_short(lambda: blocked.set() or let_go.wait(60))
+    blocked, let_go, submit = threading.Event(), threading.Event(), served.queue.submit_short
+    submit(lambda: blocked.set() or let_go.wait(60))
     assert blocked.wait(60)
-    stop.set()
+    stop = threading.Event()
+
+    def submit_and_stop(job):
+        future = submit(job)
+        stop.set()
+        return future
+
+    monkeypatch.setattr(served.queue, "submit_short", submit_and_stop)
     try:
         with pytest.raises(LabError, match="Stopped"):
             next(served.inference.search(HOST, run_id, "Say hi", tokens=4, stop=stop))
+        stop.clear()
         with pytest.raises(LabError, match="Stopped"):
             served.inference.branch(HOST, run_id, "Say hi", "", [1], 4, stop)
     finally:
         let_go.set()
-    stop = threading.Event()
+
+
+def test_a_stop_between_the_two_parts_asks_for_no_second_turn(kept, monkeypatch):
+    served, run_id = kept
+    stop, works, submit = threading.Event(), [], served.queue.submit_short
+    monkeypatch.setattr(served.queue, "submit_short", lambda job: works.append(job) or submit(job))
     parts = served.inference.search(HOST, run_id, "Say hi", tokens=4, stop=stop)
     assert next(parts).beams == ()
     stop.set()
     with pytest.raises(LabError, match="Stopped"):
         next(parts)
+    assert len(works) == 1
 
 
 @pytest.mark.parametrize("tokens", [0, MAX_SEARCH_TOKENS + 1, True, 3.0, "8", None])

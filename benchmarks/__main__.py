@@ -90,17 +90,20 @@ def main(arguments: list[str] | None = None) -> None:
     _quiet()
     began, load = time.perf_counter(), machine.busy()
     print(f"{machine.described()}; {setting.model}; {setting.dataset}\n\n{report.HEAD}", flush=True)
-    rows = []
-    for row in measured(args.names, setting):
-        rows.append(row)
-        print(report.table_row(row), flush=True)
-    conditions = {"machine": machine.described(), "load_before": load, "setting": asdict(setting)}
-    conditions["seconds"] = round(time.perf_counter() - began)
-    print(f"{conditions['seconds']} s; load before {load:.1f}, now {machine.busy():.1f}", file=sys.stderr)
-    if args.json:
-        report.write_json(args.json, rows, conditions)
-    if args.plot:
-        report.write_plot(args.plot, rows, f"{setting.model} on {machine.described()}")
+    rows: list[Row] = []
+    try:
+        for row in measured(args.names, setting):
+            rows.append(row)
+            print(report.table_row(row), flush=True)
+    finally:
+        # What was measured in an hour is kept where a later line fails.
+        conditions = {"machine": machine.described(), "load_before": load, "setting": asdict(setting)}
+        conditions["seconds"] = round(time.perf_counter() - began)
+        print(f"{conditions['seconds']} s; load before {load:.1f}, now {machine.busy():.1f}", file=sys.stderr)
+        if args.json:
+            report.write_json(args.json, rows, conditions)
+        if args.plot:
+            report.write_plot(args.plot, rows, f"{setting.model} on {machine.described()}")
 
 
 def _quiet() -> None:

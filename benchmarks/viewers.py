@@ -30,6 +30,8 @@ SETTLE_SECONDS = 8
 """Wait after the viewers have opened the page, before the first window."""
 BATCH = 4
 """Rows a step: few, so that a window holds many steps."""
+STEPS_A_WINDOW = 4
+"""Fewest steps that a window holds, however long they take."""
 PAIRS_A_REPETITION = 4
 """Pairs of windows, one without polls and one with, in each repetition of ``--repeat``."""
 
@@ -134,6 +136,8 @@ def viewers(work: Workload) -> Iterator[Row]:
     with serving() as (address, _, _):
         lab = Client(address, verbose=False)
         run_id = _start(lab, setting)
+        step = statistics.median(each["seconds"] for each in _steps(lab, run_id))
+        seconds = max(setting.window_seconds, (STEPS_A_WINDOW + 1) * step)
         looking.set()
         with watching(address, setting.viewers, looking) as polls:
             time.sleep(SETTLE_SECONDS)
@@ -141,9 +145,9 @@ def viewers(work: Workload) -> Iterator[Row]:
             # Without, with, with, without, ...: so a machine that slows down steadily favours neither.
             for watched in [which for pair in range(pairs) for which in ((False, True), (True, False))[pair % 2]]:
                 (looking.set if watched else looking.clear)()
-                windows.append((watched, *_window(setting.window_seconds)))
+                windows.append((watched, *_window(seconds)))
             poll_count = sum(polls) - poll_count
-        steps = lab.predict(run_id, 0, api_name="/run_metrics")["metrics"]
+        steps = _steps(lab, run_id)
         lab.predict(run_id, False, api_name="/stop_run")
     speeds = [(watched, tokens_per_second(steps, begin, end)) for watched, begin, end in windows]
     without = [speed for watched, speed in speeds if not watched]
@@ -151,7 +155,7 @@ def viewers(work: Workload) -> Iterator[Row]:
     details = {
         "tokens_per_second": {0: without, setting.viewers: with_},
         "polls": poll_count,
-        "polls_per_second": poll_count / (pairs * setting.window_seconds),
+        "polls_per_second": poll_count / (pairs * seconds),
         "noise": noise([speed for _, speed in speeds]),
         "cores": os.cpu_count(),
     }
@@ -194,6 +198,11 @@ def _start(lab: Client, setting: Setting) -> str:
             raise RuntimeError(f"the run ended as {status['status']}: {status['message']}")
         time.sleep(0.2)
     return run_id
+
+
+def _steps(lab: Client, run_id: str) -> list[dict[str, Any]]:
+    metrics = lab.predict(run_id, 0, api_name="/run_metrics")["metrics"]
+    return [metric for metric in metrics if metric["kind"] == "train"]
 
 
 def tokens_per_second(steps: Sequence[dict[str, Any]], begin: float, end: float) -> float:

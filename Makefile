@@ -14,7 +14,13 @@ INSTALL = $(BIN)/python -m pip install --quiet --no-compile
 # And what is imported is compiled once: where that is forbidden, every start takes five seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check test-nightly fix requirements setup setup-dev chromium firefox bench clean
+# The types need one core and a minute, the browser a network: the tests need not wait for either. Of several goals
+# each waits for the one before: make clean check.
+ifeq ($(word 2,$(MAKECMDGOALS)),)
+MAKEFLAGS += --jobs=2
+endif
+
+.PHONY: run test check lint types fast test-nightly fix requirements setup setup-dev chromium firefox bench clean
 
 run: setup
 	$(BIN)/python app.py $(ARGS)
@@ -25,13 +31,19 @@ test: check chromium
 	$(PYTEST) -n 2 -m "slow and not nightly"
 
 # The fast loop: no real model, no browser.
-check: setup-dev
+check: lint types fast
+
+fast: lint
+	$(PYTEST) -n auto -m "not slow" tests/unit tests/training tests/services tests/browser
+
+lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/oxlint --deny-warnings $(STATIC)
 	$(BIN)/oxfmt --check $(STATIC)
+
+types: setup-dev
 	$(BIN)/mypy
-	$(PYTEST) -n auto -m "not slow" tests/unit tests/training tests/services tests/browser
 
 # What a commit hardly ever breaks, and what takes hours to be sure of.
 test-nightly: setup-dev chromium firefox
@@ -68,7 +80,7 @@ chromium: setup-dev
 	  $(BIN)/playwright install chromium
 
 # A run as one page is opened in Firefox too. Only the system's or Debian's will do; without one these tests are skipped.
-firefox:
+firefox: | chromium
 	@command -v firefox-esr >/dev/null || command -v firefox >/dev/null || \
 	  (command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y firefox-esr) || \
 	  echo "make: no Firefox here, so its tests are skipped"

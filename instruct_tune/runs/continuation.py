@@ -16,6 +16,7 @@ from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..store.run import Run
 from ..tokenization.prompt_template import markup_provenance, template_of_run
 from ..util import atomic_write
+from .provenance import EARLIER_SPLITS, split_of
 
 FOLDER = "parent-adapter"
 """The folder in the child's folder with its copy of the parent's adapter, which does not depend on the parent."""
@@ -69,10 +70,14 @@ def require_fit(parent: Run, config: RunConfig, adapter: Path) -> None:
         )
 
 
-def inherited_provenance(parent: Run, config: RunConfig) -> dict[str, str]:
-    """The markup of the parent's chat template, where the child has the same template: the adapter learned it."""
+def inherited_provenance(parent: Run, config: RunConfig) -> dict[str, Any]:
+    """What the adapter learned until now: the splits of its data, and, where the child has the same template, the
+    markup of its chat template."""
     learned = template_of_run(parent.config["template"], parent.provenance)
-    return markup_provenance(learned) if learned.renders_like(template_of_run(config.template, {})) else {}
+    markup = markup_provenance(learned) if learned.renders_like(template_of_run(config.template, {})) else {}
+    data = RunConfig.from_dict(parent.config).to_dict()["data"]
+    earlier = [*parent.provenance.get(EARLIER_SPLITS, []), split_of(data)]
+    return {**markup, EARLIER_SPLITS: earlier}
 
 
 def _saved_shape(parent: Run, adapter: Path) -> dict[str, Any]:

@@ -23,6 +23,27 @@ def other_weights(provenance: Mapping[str, Any], here: Weights) -> str | None:
     )
 
 
+EARLIER_SPLITS = "earlier_splits"
+"""The runs that a run continues: of each ``split_of`` its data."""
+
+
+def split_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide which rows are held out; ``limit`` takes from the training rows alone."""
+    return {name: value for name, value in data.items() if name != "limit"}
+
+
+def other_splits(provenance: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """One sentence, where a run that this one continues held out other rows of the same source; else empty."""
+    own = split_of(data)
+    earlier = [split for split in provenance.get(EARLIER_SPLITS, []) if split["source"] == own["source"]]
+    if all(split == own for split in earlier):
+        return []
+    return [
+        "This run goes on from one that split the same data in another way (its seed, held-out share, filters or "
+        "columns). Rows that were trained on before may be among the held-out ones, so its scores may be too good."
+    ]
+
+
 def other_rows(provenance: Mapping[str, Any], fingerprint: str) -> list[str]:
     """One sentence, where the run with this ``provenance`` was trained on rows with another fingerprint; else empty.
 

@@ -17,7 +17,7 @@ from ..data.splits import examples
 from ..errors import GpuError
 from ..evaluation import bleu_tokenizers
 from ..evaluation.answer_cache import FOLDER as UNFINISHED
-from ..runs.provenance import other_rows, other_weights
+from ..runs.provenance import other_rows, other_splits, other_weights
 from ..store.connection import on_disk
 from ..store.retention import remove_predictions
 from ..store.run_store import RunStore
@@ -91,7 +91,11 @@ class EvaluationJob:
             base_answers_folder(self._store, run_id),
         )
         outcome = self._answer(work)
-        warnings = [*other_rows(provenance, splits.fingerprint), *outcome.warnings]
+        warnings = [
+            *other_rows(provenance, splits.fingerprint),
+            *other_splits(provenance, config.to_dict()["data"]),
+            *outcome.warnings,
+        ]
         stored = self._keep_evaluation(outcome, config.evaluation_rows, splits.fingerprint, warnings)
         outcome.unfinished.done()
         return stored

@@ -11,7 +11,7 @@ from ..config.run_config import OWN, RunConfig
 from ..data.splits import Example, Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, ModelError
 from ..pretrained.located import LocatedModel
-from ..runs.provenance import other_rows, other_weights
+from ..runs.provenance import other_rows, other_splits, other_weights
 from ..store.run import Run
 from ..store.run_store import RunStore
 from ..tokenization.chat_template import check_messages, has_clock, with_markup
@@ -156,6 +156,8 @@ class Preparation:
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
         }
         self._record(provenance)
+        for sentence in other_splits(self._run.provenance, self._config.to_dict()["data"]):
+            self._say(sentence)
 
     def _choose_prompts(
         self, located: LocatedModel, splits: Splits, template: PromptTemplate, data: TrainingData

@@ -29,13 +29,13 @@ class PendingUpload:
     """Tells the handler of a button whether a file was on its way when the button was pressed."""
 
     def __init__(self) -> None:
-        self._control = gr.Checkbox(False, visible=False)
+        self.control = gr.Checkbox(False, visible=False)
 
     def beside(self, inputs: set[Any]) -> dict[str, Any]:
         """The keywords of an event with ``inputs``, whose handler calls ``refuse``."""
-        together = inputs | {self._control}
+        together = inputs | {self.control}
         # gradio sends the controls of a set in this order.
-        place = sorted(control._id for control in together).index(self._control._id)
+        place = sorted(control._id for control in together).index(self.control._id)
         return {
             "inputs": together,
             "js": f"(...values) => Object.assign(values.slice(0, {len(together)}), {{ {place}: {_PENDING} }})",
@@ -43,5 +43,5 @@ class PendingUpload:
 
     def refuse(self, values: Mapping[Any, Any]) -> None:
         """Raise BusyError where a run would be made of other rows than those of the file."""
-        if values[self._control]:
+        if values[self.control]:
             raise BusyError("Your file is still on its way: press it again once Data shows its rows.")

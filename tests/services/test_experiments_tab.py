@@ -43,7 +43,7 @@ def tab(lab, tmp_path, monkeypatch):
 
 def values_of(tab, experiment):
     values = {control: control.value for control in tab._form.controls}
-    return {**values, tab._which: experiment.title, tab._own.started: {}}
+    return {**values, tab._which: experiment.title, tab._own.started: {}, tab._own.pending.control: False}
 
 
 def test_its_settings_fill_the_form_and_leave_rows_and_model(tab):

@@ -136,7 +136,7 @@ def test_typed_prompts_and_folders_are_on_no_board(client, lab, code, tmp_path):
         assert run_id in text
         assert "pregnant" not in text
         assert str(tmp_path) not in text
-        assert "train.learning_rate" in text
+        assert "0.0123" in text
 
 
 def test_who_is_tuned_is_not_in_the_state_before_the_reveal(client, code):

@@ -56,7 +56,7 @@ class OwnData:
         self._form, self._which, self._start, self._shown, self._results = form, which, start, shown, results
         self._configs, self._runs, self._training, self._access = configs, runs, training, access
         self._table = gr.Markdown("", elem_id="experiments-own-table")
-        self.started, self._seen, self._upload = gr.State({}), gr.State(""), PendingUpload()
+        self.started, self._seen, self.pending = gr.State({}), gr.State(""), PendingUpload()
 
     @property
     def inputs(self) -> list[Any]:
@@ -73,13 +73,13 @@ class OwnData:
 
     def wire(self) -> None:
         """Connect the button, once the form is complete."""
-        inputs = self._upload.beside(self._form.controls | {self._which, self.started})
+        inputs = self.pending.beside(self._form.controls | {self._which, self.started})
         begun = self._start.click(self._begin, outputs=self.started, **inputs, **PRIVATE)
         begun.success(self.show, self.inputs, self.outputs, **QUIET)
 
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[str, dict[str, str]]:
-        self._upload.refuse(values)
+        self.pending.refuse(values)
         experiment = self._shown[values[self._which]]
         requester, form, started = viewer(self._access), self._form.read(values), values[self.started]
         if any(self._is_live(requester, run_id) for run_id in started.get(experiment.title, {}).values()):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    from gguf import GGUFReader
 
 CONFIG: dict[str, Any] = {
     "vocab_size": 49152,
@@ -51,16 +52,30 @@ _LAYER = {
 _HEADS = {"attn_q": CONFIG["num_attention_heads"], "attn_k": CONFIG["num_key_value_heads"]}
 
 
+def _reader(gguf: Path) -> GGUFReader:
+    """The file's reader, on a plain array: numpy runs Python code for each slice of a memory map, and the token list
+    has a million of them."""
+    import numpy as np
+    from gguf import GGUFReader
+
+    class PlainReader(GGUFReader):
+        def __setattr__(self, name: str, value: Any) -> None:
+            # The view keeps the map open.
+            super().__setattr__(name, np.asarray(value) if name == "data" else value)
+
+    return PlainReader(gguf)
+
+
 def convert(gguf: Path, target: Path, report: Callable[[str], None]) -> None:
     """Write the model in the file ``gguf`` into the folder ``target``."""
     import torch
-    from gguf import GGUFReader, dequantize
+    from gguf import dequantize
     from safetensors.torch import save_file
     from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
     report("reading the 4-bit weights")
     weights = {}
-    stored = GGUFReader(gguf).tensors
+    stored = _reader(gguf).tensors
     for number, tensor in enumerate(stored):
         if number % (len(stored) // 4) == 0:
             report(f"converting the 4-bit weights, once: {100 * number // len(stored)}%")

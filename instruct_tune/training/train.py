@@ -54,7 +54,7 @@ def train(
         steps, total = trainer.state.global_step, trainer.state.max_steps
     early = steps < total and trainer.out_of_patience()
     # A stop in the last step's measurements leaves them to the resume: without them no step may be called the best.
-    stopped = unmeasured if steps == total else not early
+    stopped = unmeasured if steps >= total else not early
     if not stopped and (fault := lora.fault(loaded, name)):
         if not peak_rate(settings, total):
             # A warm-up of one step has a learning rate of 0, whatever train.learning_rate is.

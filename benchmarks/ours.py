@@ -12,6 +12,7 @@ from pathlib import Path
 from instruct_tune.config.run_config import GenerationSettings, LoraSettings, TrainSettings
 from instruct_tune.data.splits import Example
 from instruct_tune.generation.generate import Request, generate
+from instruct_tune.kernels import bf16_products
 from instruct_tune.models import lora as adapter
 from instruct_tune.tokenization.encode import TokenizedExample, encode_prompts
 from instruct_tune.tokenization.prompt_template import LESSON
@@ -63,13 +64,18 @@ class Watch:
 
 
 def lab_trains(
-    subject: Subject, rows: Sequence[TokenizedExample], batch: int, lora: LoraSettings | None = None
+    subject: Subject,
+    rows: Sequence[TokenizedExample],
+    batch: int,
+    lora: LoraSettings | None = None,
+    bf16: bool | str = "auto",
 ) -> Trained:
-    """One epoch over ``rows`` with ``instruct_tune.training.train``."""
+    """One epoch over ``rows`` with ``instruct_tune.training.train``; ``bf16`` is ``train.bf16``."""
     loaded = subject.loaded
     settings = TrainSettings(
         per_device_train_batch_size=batch,
         learning_rate=LEARNING_RATE,
+        bf16=bf16,
         probes=0,
         eval_strategy="no",
         save_strategy="no",
@@ -81,6 +87,11 @@ def lab_trains(
         train(loaded, RUN, TrainingData(rows, [], []), settings, Path(folder), watch)
     adapter.remove(loaded, RUN)
     return Trained(watch.ended - watch.began, statistics.fmean(watch.losses))
+
+
+def has_bf16_products(subject: Subject) -> bool:
+    """Whether a run on this machine multiplies in bfloat16 in its steps, if it may, and is float32 elsewhere."""
+    return bf16_products.is_faster() and bool(bf16_products.suitable_layers(subject.loaded.base))
 
 
 def lab_answers(

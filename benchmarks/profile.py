@@ -15,7 +15,7 @@ from torch.profiler import profile as profiler
 from instruct_tune.config.run_config import LoraSettings
 
 from .measure import Row, Spread
-from .ours import lab_trains
+from .ours import has_bf16_products, lab_trains
 from .peak import training_operations
 from .workload import Workload
 
@@ -38,22 +38,29 @@ PRODUCTS = (
 
 def profile(work: Workload) -> Iterator[Row]:
     """Shares of an epoch's operator time at batch 8 on a CPU, and the frozen products' share of the peak"""
+    yield from profile_rows(work, "of a step's time", bf16=False)
+    if has_bf16_products(work.subject):
+        yield from profile_rows(work, "of a step's time, products in bfloat16", bf16="auto")
+
+
+def profile_rows(work: Workload, what: str, bf16: bool | str) -> Iterator[Row]:
+    """The shares with ``train.bf16`` as given; the peak is float32's in both."""
     rows, base, lora = [ids for _, ids in work.training], work.subject.loaded.base, LoraSettings()
-    lab_trains(work.subject, rows, BATCH, lora)
+    lab_trains(work.subject, rows, BATCH, lora, bf16)
     with profiler(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
-        lab_trains(work.subject, rows, BATCH, lora)
+        lab_trains(work.subject, rows, BATCH, lora, bf16)
     seconds: Counter[str] = Counter()
     for operator in profiled.key_averages(group_by_input_shape=True):
         seconds[kind_of(operator.key, operator.input_shapes, lora.r)] += operator.self_cpu_time_total / 1e6
     whole = sum(seconds.values())
     for kind, kind_seconds in seconds.most_common():
         share = 100 * kind_seconds / whole
-        yield Row(f"of a step's time: {kind}", Spread.of([share]), unit="%", details={"seconds": kind_seconds})
+        yield Row(f"{what}: {kind}", Spread.of([share]), unit="%", details={"seconds": kind_seconds})
     if work.subject.device.type == "cpu":
         tokens, supervised = sum(len(row.input_ids) for row in rows), sum(row.supervised for row in rows)
         speed = training_operations(base, tokens, supervised) / seconds[FROZEN]
         share = 100 * speed / work.peak
-        yield Row("those products alone, share of the matrix-multiply peak", Spread.of([share]), unit="%")
+        yield Row("those products alone, share of the matrix-multiply peak in float32", Spread.of([share]), unit="%")
 
 
 def kind_of(operator: str, shapes: Sequence[Sequence[int]], rank: int) -> str:

@@ -54,8 +54,11 @@ def _wait_for_device(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def sft_trainer_trains(subject: Subject, rows: Sequence[Example], batch: int) -> Trained:
-    """One epoch with TRL's ``SFTTrainer``: prompt and completion, padded to the longest row of a batch."""
+def sft_trainer_trains(subject: Subject, rows: Sequence[Example], batch: int, bf16: bool | None = None) -> Trained:
+    """One epoch with TRL's ``SFTTrainer``: prompt and completion, padded to the longest row of a batch.
+
+    ``bf16``: autocast to bfloat16; None: as the weights are.
+    """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -68,7 +71,7 @@ def sft_trainer_trains(subject: Subject, rows: Sequence[Example], batch: int) ->
             per_device_train_batch_size=batch,
             learning_rate=LEARNING_RATE,
             max_length=MAX_LENGTH,
-            bf16=subject.dtype is torch.bfloat16,
+            bf16=subject.dtype is torch.bfloat16 if bf16 is None else bf16,
             use_cpu=subject.device.type == "cpu",
             save_strategy="no",
             report_to=[],

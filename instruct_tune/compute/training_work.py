@@ -119,6 +119,9 @@ class TrainingWork:
             result = train(loaded, self.run_id, self.data, self.config.train, self.folder, session, self.checkpoint)
             if not result.stopped:
                 session.require_result(result)
+            if result.bf16_products:
+                by = f"{computed_by(loaded.device)}, in training steps oneDNN in bfloat16"
+                events.record_provenance({"matrix_products": by})
             self._save(loaded, result, events)
             return TrainingOutcome(result, session.memorization(result))
         finally:

@@ -86,6 +86,7 @@ class SpeedMemory:
         """
         import torch
 
+        from ..kernels.bf16_products import is_faster
         from ..models.base_model import best_device, weights_dtype
 
         device = torch.cuda.get_device_name() if best_device() == "cuda" else platform.processor()
@@ -93,6 +94,7 @@ class SpeedMemory:
             (folder / "config.json").read_text(encoding="utf-8"),
             _measured_lora(lora),
             str(weights_dtype(bf16)),
+            bf16 == "auto" and is_faster(),
             platform.node(),
             device,
             torch.get_num_threads(),
@@ -178,6 +180,7 @@ class _TimedModel:
         from transformers import AutoModelForCausalLM
 
         from ..batching.packing import TOKENS_PER_PASS, detect_packing
+        from ..kernels.bf16_products import is_faster, suitable_layers
         from ..models.base_model import LoadedModel, best_device, make_ready, weights_dtype
 
         self.device, dtype = torch.device(best_device()), weights_dtype(bf16)
@@ -189,6 +192,8 @@ class _TimedModel:
         self.loaded: LoadedModel = LoadedModel(base, base, tokenizer, weights, support.packing, support.separable)
         adapter.attach(self.loaded, "timed", _measured_lora(lora), seed=0)
         self.bf16, self.budget = dtype is torch.bfloat16, TOKENS_PER_PASS[self.device.type]
+        # As training.precision chooses them, but for the loss, which random weights do not have.
+        self.bf16_layers = suitable_layers(base) if bf16 == "auto" and is_faster() else []
         self.passed = self.computed = 0.0
 
     @property
@@ -198,13 +203,16 @@ class _TimedModel:
 
     def rows(self, training: bool) -> float:
         """Return the seconds of ``ROWS`` rows: of forward and backward, or of forward alone as for held-out rows."""
+        from ..kernels.bf16_products import in_bf16
+
         packs = self._packs(ROWS, ROW // 2)
 
         def work() -> None:
-            for pack in packs:
-                loss = self._loss(pack)
-                if training:
-                    loss.backward()
+            with in_bf16(self.bf16_layers if training else []):
+                for pack in packs:
+                    loss = self._loss(pack)
+                    if training:
+                        loss.backward()
 
         return self._fastest(work, training)
 

@@ -83,12 +83,17 @@ class OneDnnLinear(torch.nn.Linear):
             return super().forward(input)
         if torch.is_grad_enabled() and input.requires_grad:
             return _Frozen.apply(input, self)
-        return _multiply(input, self.weight, self.bias)
+        return self.product(input, self.weight, self.bias)
+
+    @staticmethod
+    def product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """``input @ weight.T + bias`` by the operator of torch.compile's CPU backend, without a fused activation."""
+        return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
 
     @staticmethod
     def gradient_product(gradient: Tensor, weight: Tensor) -> Tensor:
         """The gradient of the input from ``gradient``, that of the output."""
-        return _multiply(gradient, weight.t(), None)
+        return OneDnnLinear.product(gradient, weight.t(), None)
 
     def _uses_onednn(self, input: Tensor) -> bool:
         trains = torch.is_grad_enabled() and (
@@ -114,18 +119,13 @@ class _Frozen(torch.autograd.Function):
         ctx.product = layer.gradient_product
         # Saved so that autograd raises where the weight changes before the backward pass.
         ctx.save_for_backward(layer.weight)
-        return _multiply(input, layer.weight, layer.bias)
+        return layer.product(input, layer.weight, layer.bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
         return ctx.product(gradient, weight), None
-
-
-def _multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``input @ weight.T + bias`` by the operator of torch.compile's CPU backend, without a fused activation."""
-    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
 
 
 def gradient_of_input(layer: torch.nn.Linear, gradient: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ from ..errors import DivergedError, Stopped
 from ..models import lora
 from ..models.base_model import LoadedModel
 from ..util import atomic_write, memory
+from .callbacks import AllStepsDone, TrainingCallbacks
 from .checkpoints import at_step
 from .micro_batches import too_small
 from .model_guard import restores_model
-from .trainer import AllStepsDone, Trainer
+from .trainer import Trainer
 from .types import TrainingData, TrainingListener, TrainingResult
 
 
@@ -39,6 +40,7 @@ def train(
     """
     with memory.kept_pages(), restores_model(loaded):
         trainer, unmeasured = Trainer(loaded, name, data, settings, folder, listener), False
+        trainer.add_callback(TrainingCallbacks(trainer))
         try:
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         except AllStepsDone:
@@ -69,4 +71,4 @@ def train(
         best = None
     if best is not None:
         lora.restore(loaded, name, at_step(folder, best))
-    return TrainingResult(steps, total, stopped, early, kept_step=best)
+    return TrainingResult(steps, total, stopped, early, kept_step=best, bf16_products=bool(trainer.bf16_layers))

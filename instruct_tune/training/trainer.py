@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTTrainer
 
 from ..batching.packing import EpochSampler, Pack, supervised_count, supervised_loss
 from ..config.run_config import TrainSettings
-from ..errors import DivergedError, Stopped
+from ..errors import DivergedError
+from ..kernels.bf16_products import in_bf16
 from ..models import lora
 from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample
@@ -30,6 +29,7 @@ from .checkpoints import (
 )
 from .interruptible import interruptible
 from .micro_batches import MicroBatches
+from .precision import bf16_layers, resumed_bf16_layers
 from .sft_config import sft_config
 from .step_metrics import StepMetrics
 from .types import TrainingData, TrainingListener
@@ -55,6 +55,8 @@ class Trainer(SFTTrainer):
         self.evaluations: list[Evaluation] = []
         self.saved_step = 0
         self.random_states: dict[str, Any] = {}
+        self.bf16_layers: list[torch.nn.Linear] = []
+        """Those that multiply in bfloat16 in training steps; empty where all is in one precision."""
         self.passes = MicroBatches(loaded, self.memory_ran_out, self.memory_is_short)
         args = sft_config(settings, folder, loaded.device)
         if not data.evaluation:
@@ -71,7 +73,6 @@ class Trainer(SFTTrainer):
             eval_dataset=_as_dataset(data.evaluation) if data.evaluation else None,
             processing_class=loaded.tokenizer,
             data_collator=self.collate,
-            callbacks=[TrainingCallbacks(self)],
         )
         self.train_dataset = _Rows(data.train)
         self.held_out = HeldOut(loaded, self.passes, self.separable, self.compute_loss_context_manager, listener)
@@ -107,10 +108,18 @@ class Trainer(SFTTrainer):
         def work(packs: list[Pack]) -> torch.Tensor:
             return torch.stack([one_pass(model, pack, num_items_in_batch) for pack in packs]).sum()
 
-        with interruptible(self.loaded.base, self.listener.stopping):
+        with interruptible(self.loaded.base, self.listener.stopping), in_bf16(self.bf16_layers):
             loss = self.passes.within_memory(rows, work, undo)
         self.metrics.add(rows, loss)
         return loss
+
+    def choose_precision(self) -> None:
+        """Before the first step: decide which layers multiply in bfloat16, and note it for a resume."""
+        self.bf16_layers = bf16_layers(
+            self.loaded, self.settings, self.data.train, self.held_out.loss, self.listener.say
+        )
+        self.listener.phase("training")
+        self.state.log_history.append({"bf16_products": bool(self.bf16_layers), "step": 0})
 
     def memory_ran_out(self, tokens: int) -> None:
         """Note that passes have ``tokens`` tokens from now on; the history in each checkpoint keeps it for a resume."""
@@ -167,6 +176,8 @@ class Trainer(SFTTrainer):
         self.passes.tokens = min([self.passes.tokens, *halved])
         if any("recomputes" in entry for entry in state.log_history):
             self.passes.recompute()
+        used = any(entry.get("bf16_products") for entry in state.log_history)
+        self.bf16_layers = resumed_bf16_layers(self.loaded, self.settings, used, self.listener.say)
         self.look_at_the_beginning()
         for measure in self.left_to_measure():
             measure()
@@ -312,88 +323,6 @@ class Trainer(SFTTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         lora.restore(self.loaded, self.name, Path(resume_from_checkpoint))
-
-
-class AllStepsDone(Exception):
-    """A run was resumed whose steps were all trained: only what a stop had prevented was left to do."""
-
-
-class TrainingCallbacks(TrainerCallback):
-    """Validation probes, timed checkpoints, queued jobs and stops, around the optimizer steps."""
-
-    def __init__(self, trainer: Trainer):
-        self.trainer = trainer
-        self.saved_at = time.monotonic()
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        trainer = self.trainer
-        trainer.listener.phase("training")
-        trainer.listener.progress(state.global_step, state.max_steps)
-        trainer.say_what_is_slower()
-        trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
-        trainer.sample_steps = sample_steps(trainer.probe_steps, trainer.settings.sample_every)
-        if state.global_step:
-            trainer.catch_up()
-            if state.global_step >= state.max_steps:
-                # transformers compares them after a step only: in the middle of an epoch it would train one more.
-                raise AllStepsDone
-        elif trainer.probe_steps:
-            trainer.probe()
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        # Not in on_step_end, after which the trainer still logs the step.
-        # A queued job may build a model, which draws random numbers: the generators are restored after it.
-        with rng_state.kept(self.trainer.loaded.device):
-            self.trainer.listener.yield_to_queue()
-        self._raise_if_stopping()
-        self.trainer.metrics.begin()
-
-    def on_substep_end(self, *args: Any, **kwargs: Any) -> None:
-        self._raise_if_stopping()
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        self.trainer.remember_random()
-        self.trainer.listener.progress(state.global_step, state.max_steps)
-        minutes = self.trainer.settings.save_minutes
-        if minutes is not None and time.monotonic() - self.saved_at > 60 * minutes:
-            control.should_save = True
-        return control
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        # After the last step the run is complete, so a stop no longer counts.
-        if state.global_step < state.max_steps:
-            self._raise_if_stopping()
-
-    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        self.trainer.metrics.flush()
-
-    def on_save(self, *args: Any, **kwargs: Any) -> None:
-        self.saved_at = time.monotonic()
-
-    def _raise_if_stopping(self) -> None:
-        if self.trainer.listener.stopping() or self.trainer.out_of_patience():
-            raise Stopped
-
-
-def probe_steps(total_steps: int, probes: int) -> set[int]:
-    """Step 0 and ``probes`` evenly spaced steps, the last step among them; empty where ``probes`` is 0."""
-    if not probes:
-        return set()
-    return {0, *(round(total_steps * (i + 1) / probes) for i in range(probes))}
-
-
-def sample_steps(probed: Collection[int], every: int) -> set[int]:
-    """Every ``every``-th of the steps that are ``probed``, from the first one, and the last one."""
-    in_order = sorted(probed)
-    return {*in_order[::every], *in_order[-1:]}
 
 
 def _as_dataset(rows: Sequence[TokenizedExample]) -> Any:

@@ -72,6 +72,7 @@ class TrainingResult:
 
     ``stopped``: a person stopped it before its last step. ``early``: early stopping ended it.
     ``kept_step``: the step of the best adapter, where ``load_best_model_at_end`` keeps that; None: the last step.
+    ``bf16_products``: whether frozen layers multiplied in bfloat16 in the steps, beside float32 elsewhere.
     """
 
     steps: int
@@ -79,3 +80,4 @@ class TrainingResult:
     stopped: bool
     early: bool = False
     kept_step: int | None = None
+    bf16_products: bool = False

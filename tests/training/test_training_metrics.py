@@ -28,7 +28,7 @@ from instruct_tune.batching import packing
 from instruct_tune.batching.packing import EpochSampler
 from instruct_tune.models import lora
 from instruct_tune.training import step_metrics
-from instruct_tune.training.trainer import probe_steps, sample_steps
+from instruct_tune.training.callbacks import probe_steps, sample_steps
 from instruct_tune.training.types import TrainingData
 
 

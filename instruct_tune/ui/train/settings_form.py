@@ -109,7 +109,7 @@ OPTIMIZER = (
     Field("train.optim", "Optimizer",
           "How gradients become steps: AdamW is right for nearly all, sgd needs a far higher rate", OPTIMIZERS),
     Field("train.bf16", "bfloat16",
-          "Half the memory, and faster on a GPU that has it (auto finds out); slower on most CPUs",
+          "Half the memory, faster on a GPU that has it, slower on most CPUs; auto finds out, also for products alone",
           ["auto", "on", "off"]),
 )  # fmt: skip
 

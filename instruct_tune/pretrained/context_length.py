@@ -19,11 +19,20 @@ def context_of(config: PretrainedConfig) -> int:
     """The context length in tokens, prompt and answer together.
 
     XLNet has -1, because its positions are unbounded. MPT names the field ``max_seq_len``. A multimodal model has it
-    in its text configuration.
+    in its text configuration. LongRoPE (Phi-3's long versions) counts up to its original length only: one longer row
+    changes the frequencies of all rows in its pass, and an answer that grows beyond it those of keys already cached.
     """
     text = config.get_text_config(decoder=True)
     positions = int(getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None) or 0)
-    return positions if positions > 0 else NO_LIMIT
+    return min([positions if positions > 0 else NO_LIMIT, *_original_lengths(text)])
+
+
+def _original_lengths(config: PretrainedConfig) -> list[int]:
+    """The original lengths of the layers' LongRoPE; some architectures have a rope for each type of layer."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    ropes = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    lengths = [part.get("original_max_position_embeddings") for part in ropes if part.get("rope_type") == "longrope"]
+    return [int(length) for length in lengths if length]
 
 
 def context_in(folder: Path) -> int:

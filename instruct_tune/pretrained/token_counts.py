@@ -45,7 +45,24 @@ def _spell_out(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], text: 
         for token in tokens
         if token in text
     }
-    return [part for token_id in ids for part in letters.get(token_id, [token_id])]
+    times = _times_spelled(tokenizer, tokens, text, ids)
+    return [
+        part
+        for token_id, count in zip(ids, times, strict=True)
+        for part in (letters[token_id] * count if token_id in letters and count else [token_id])
+    ]
+
+
+def _times_spelled(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], text: str, ids: list[int]) -> list[int]:
+    """How many of the ``tokens`` the text spells where each of ``ids`` stands.
+
+    The unknown token also stands for characters that the vocabulary has not, there 0 times, and some tokenizers make
+    one of several in a row. Only a fast tokenizer knows where its ids stand.
+    """
+    if not tokenizer.is_fast:
+        return [1] * len(ids)
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    return [sum(text[start:end].count(token) for token in tokens) for start, end in encoded["offset_mapping"]]
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:

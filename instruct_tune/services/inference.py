@@ -42,6 +42,7 @@ from .configurations import Config, Configurations, check_texts
 from .datasets import Datasets
 from .devices import Devices
 from .job_queue import JobQueue
+from .questions import MAX_SEARCH_TOKENS, check_question, check_tokens, read_prefix, read_prompt
 from .runs import Runs
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ ROWS_PER_JOB = 8
 """Rows that all answer between two steps of a run that trains: it waits some seconds for them."""
 EFFECT_ROWS = 8
 """Held-out rows that show what an adapter does: some seconds on two cores."""
-MAX_SEARCH_TOKENS = 64
-"""The most tokens of an answer whose search is shown, and of a prefix that it continues: a tree is read by a person."""
 COPY_TOKENS = 48
 """The most tokens of an answer that shows whether a copy of an adapter is the adapter."""
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -129,7 +128,7 @@ class Inference:
         ``strength``: the factor of the adapter's contribution, 0 (base) to 1.5. ``stop`` ends the decoding within
         one token and keeps what is there; closing the iterator ends it too. Raises LabErrors.
         """
-        _check_question(instruction, input)
+        check_question(instruction, input)
         panel = self._base_and_tuned(viewer, run_id, strength)
         stream = AnswerStream(stop, BASE_AND_TUNED, panel.warning)
         yield from self._stream(panel, (instruction, input), generation, stream)
@@ -149,7 +148,7 @@ class Inference:
         ``names``: what they are called in the stream. Each gets its own run's template, base the first run's, whose
         generation settings hold for all.
         """
-        _check_question(instruction, input)
+        check_question(instruction, input)
         panel = self._panel(viewer, answerers)
         stream = AnswerStream(stop, names[: len(panel.answerers)], panel.warning)
         yield from self._stream(panel, (instruction, input), generation, stream)
@@ -170,7 +169,7 @@ class Inference:
         if not 1 <= len(rows) <= MAX_INSTRUCTIONS:
             raise DataError(f"Ask 1 to {MAX_INSTRUCTIONS} instructions at once, not {len(rows)}.")
         for instruction, input_text in rows:
-            _check_question(instruction, input_text)
+            check_question(instruction, input_text)
         panel = self._panel(viewer, answerers)
         settings = generation_settings(panel.config, generation)
         stop = stop or threading.Event()
@@ -219,8 +218,8 @@ class Inference:
 
         ``strength`` and ``stop`` as in ``compare``. Raises LabErrors, also where it was stopped.
         """
-        _check_question(instruction, input)
-        _check_tokens(tokens)
+        check_question(instruction, input)
+        check_tokens(tokens)
         panel, pairs = self._base_and_tuned(viewer, run_id, strength), [(instruction, input)]
         waiting = AwaitedAnswer(stop, panel.warning)
         greedy = self._result(self._work(panel, pairs, partial(greedy_search, tokens=tokens)), waiting)
@@ -245,9 +244,9 @@ class Inference:
 
         Otherwise as ``search``.
         """
-        _check_question(instruction, input)
-        _check_tokens(tokens)
-        ids, panel = _read_prefix(prefix), self._base_and_tuned(viewer, run_id, strength)
+        check_question(instruction, input)
+        check_tokens(tokens)
+        ids, panel = read_prefix(prefix), self._base_and_tuned(viewer, run_id, strength)
         work = self._work(panel, [(instruction, input)], partial(greedy_search, tokens=tokens, prefix=ids))
         return self._result(work, AwaitedAnswer(stop))
 
@@ -269,7 +268,7 @@ class Inference:
         run = None if run_id == BASE_RUN else self._answerers.get(viewer, run_id)
         settings = RunConfig.from_dict(run.config) if run else self._configs.read(viewer, config or {})
         settings = dataclasses.replace(settings, generation=generation_settings(settings, generation))
-        pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
+        pairs = [read_prompt(row, number) for number, row in enumerate(rows, 1)]
         template = template_of_run(settings.template, run.provenance if run else {})
         panel = _Panel((Answerer(run_id),), (run,), (template,), settings)
         waiting = AwaitedAnswer(warning=panel.warning)
@@ -369,34 +368,3 @@ def _spec_of(run: Run) -> ModelSpec:
 
 def _template(run: Run) -> PromptTemplate:
     return template_of_run(run.config["template"], run.provenance)
-
-
-def _check_question(instruction: Any, input_text: Any) -> None:
-    check_texts(instruction=instruction, input=input_text)
-    if not instruction.strip():
-        raise DataError("Type an instruction first.")
-
-
-def _check_tokens(tokens: Any) -> None:
-    if type(tokens) is not int or not 1 <= tokens <= MAX_SEARCH_TOKENS:
-        raise DataError(
-            f"An answer whose search is shown has 1 to {MAX_SEARCH_TOKENS} tokens: choose a number of them."
-        )
-
-
-def _read_prefix(value: Any) -> tuple[int, ...]:
-    ids = tuple(value) if isinstance(value, list | tuple) else ()
-    if not 1 <= len(ids) <= MAX_SEARCH_TOKENS or any(type(each) is not int for each in ids):
-        raise DataError(
-            f"The beginning of an answer is a list of 1 to {MAX_SEARCH_TOKENS} token ids: choose an earlier one."
-        )
-    return ids
-
-
-def _prompt_pair(row: Any, number: int) -> tuple[str, str]:
-    if isinstance(row, Mapping):
-        instruction, input_text = row.get("instruction"), row.get("input") or ""
-        if isinstance(instruction, str) and isinstance(input_text, str):
-            check_texts(instruction=instruction, input=input_text)
-            return instruction, input_text
-    raise DataError(f"Prompt {number} must be an object with a text in instruction (and in input, if any).")

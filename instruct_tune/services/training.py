@@ -114,15 +114,20 @@ class Training:
             continuation.require_fit(before, config, self._store.folder(before.id) / "adapter")
         own = self._configs.owner(viewer, config)
         run = self._store.create(name, config.to_dict(), own or (before.owner if before else None), viewer.id, before)
-        if own:
-            self._store.update(run.id, provenance={OWN_DATA: True})
-        if before:
-            self._copy_adapter(before, run)
-            self._store.update(run.id, provenance=continuation.inherited_provenance(before, config))
-        if self._access.has_quota(viewer):
-            self._store.update(run.id, provenance={EXPIRES: True})
-        run = self._store.get(run.id)
-        self._enqueue(viewer, run, False, device)
+        try:
+            if own:
+                self._store.update(run.id, provenance={OWN_DATA: True})
+            if before:
+                self._copy_adapter(before, run)
+                self._store.update(run.id, provenance=continuation.inherited_provenance(before, config))
+            if self._access.has_quota(viewer):
+                self._store.update(run.id, provenance={EXPIRES: True})
+            self._enqueue(viewer, self._store.get(run.id), False, device)
+        except (BusyError, NotFoundError, StoreError):
+            # A run that never began leaves no trace.
+            self._store.update(run.id, status="failed")
+            self._store.delete(run.id)
+            raise
         return run.id
 
     def resume(self, viewer: Viewer, run_id: str, own_device: bool = False) -> str:
@@ -142,7 +147,14 @@ class Training:
                 futures.wait([before], SECONDS_TO_END)
             if not run.ended_early:
                 raise BusyError(f"Run {run.name} is {run.status}: only one that ended early can be resumed.")
-            self._enqueue(viewer, run, True, self._devices.choose(own_device))
+            try:
+                self._enqueue(viewer, run, True, self._devices.choose(own_device))
+            except (BusyError, NotFoundError, StoreError) as error:
+                # It stays as it was.
+                earlier: dict[str, Any] = {"status": run.status, "message": run.message, "ended": run.ended}
+                why = "Too many were waiting." if isinstance(error, BusyError) else str(error)
+                self._store.update(run.id, reason=why, **earlier)
+                raise
         return run.id
 
     def wait(self, run_id: str, timeout: float | None = None) -> Run:
@@ -182,13 +194,7 @@ class Training:
         try:
             continuation.copy_adapter(self._store.folder(parent.id) / "adapter", self._store.folder(child.id))
         except (OSError, NotFoundError) as error:
-            self._undo_start(child.id)
             raise StoreError(f"The adapter of run {parent.name} cannot be copied: {error}. Start it again.") from error
-
-    def _undo_start(self, run_id: str) -> None:
-        """A run that never began leaves no trace."""
-        self._store.update(run_id, status="failed")
-        self._store.delete(run_id)
 
     def _enqueue(self, viewer: Viewer, run: Run, resume: bool, device: Device) -> None:
         self._store.update(run.id, status="queued", message="", ended=None, reason="It waits for its turn.")
@@ -199,19 +205,9 @@ class Training:
             submitter(viewer),
             lambda: self._seconds_left(run.id),
         )
-        try:
-            # From now on it is live; in another window it may have been deleted just before.
-            self._store.get(run.id)
-            self._jobs[run.id] = device.enqueue(job)
-        except (BusyError, NotFoundError) as error:
-            # Somebody was faster; a run that had begun before stays as it was.
-            if resume:
-                before: dict[str, Any] = {"status": run.status, "message": run.message, "ended": run.ended}
-                why = "Too many were waiting." if isinstance(error, BusyError) else "It was deleted."
-                self._store.update(run.id, reason=why, **before)
-            else:
-                self._undo_start(run.id)
-            raise
+        # From now on it is live; in another window it may have been deleted just before.
+        self._store.get(run.id)
+        self._jobs[run.id] = device.enqueue(job)
 
     def _seconds_left(self, run_id: str) -> float | None:
         job = self._current.get(run_id)

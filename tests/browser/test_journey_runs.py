@@ -13,6 +13,7 @@ from instruct_tune.config.run_config import RunConfig
 from instruct_tune.runs.examples import ASSETS
 from instruct_tune.store.run import Run
 from instruct_tune.store.run_store import RunStore
+from instruct_tune.ui.runs.details import _SHOW_SAVED
 
 pytestmark = pytest.mark.slow
 
@@ -142,6 +143,11 @@ def test_only_what_applies_can_be_pressed(window):
     window.page.fill("#runs-notes textarea", EVIL)
     window.page.click("#runs-notes-save")
     window.wait_text("#runs-table", "rank 16, keep")
+    typed = "document.querySelector('#runs-tags input, #runs-tags textarea').value"
+    window.page.wait_for_function(f"{typed} === 'rank 16, keep'")
+    # A save that ends once another run's notes are in the boxes leaves those.
+    other, saved = ["of b", "b's", '["b", "b\'s"]'], '["a", null, ["a\'s id", "a"]]'
+    assert window.page.evaluate(f"values => ({_SHOW_SAVED})(...values)", [*other, saved]) == other
     with window.page.expect_download() as download:
         window.page.click("#runs-export")
     assert download.value.suggested_filename.endswith(".zip")

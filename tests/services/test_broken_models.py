@@ -295,6 +295,23 @@ def test_a_context_that_has_no_end_is_no_limit(kind, tokens):
 
 
 @pytest.mark.parametrize(
+    ("rope", "tokens"),
+    [
+        ({"rope_type": "default", "rope_theta": 1e4}, 131_072),
+        ({"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}, 4096),
+    ],
+)
+def test_longrope_counts_up_to_where_all_rows_of_a_pass_have_the_same_frequencies(rope, tokens):
+    from transformers import AutoConfig
+
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 131_072}
+    config = AutoConfig.for_model(
+        "phi3", **sizes, original_max_position_embeddings=4096, rope_parameters={"rope_theta": 1e4, **rope}
+    )
+    assert context_of(config) == tokens
+
+
+@pytest.mark.parametrize(
     "values",
     at_night_after(
         5,

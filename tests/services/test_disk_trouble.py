@@ -196,3 +196,43 @@ def test_a_fork_that_outlives_the_lab_does_not_keep_the_folder_in_use(tmp_path):
         DataLock(tmp_path).release()
     finally:
         os.kill(worker, signal.SIGKILL)
+
+
+@pytest.fixture
+def unwritable(monkeypatch):
+    """Once set: the next snapshot of a run's state cannot be written, after its history was."""
+    fails = []
+    write = RunStore._write_snapshot
+
+    def write_or_fail(store, run_id):
+        if fails:
+            raise StoreError(fails.pop())
+        write(store, run_id)
+
+    monkeypatch.setattr(RunStore, "_write_snapshot", write_or_fail)
+    return fails
+
+
+def test_a_start_that_cannot_be_written_down_leaves_no_run_behind(tmp_path, unwritable):
+    with opened(tmp_path / "data") as lab:
+        create = lab.store.create
+        lab.store.create = lambda *given: (create(*given), unwritable.append("No room."))[0]
+        with pytest.raises(StoreError, match="No room"):
+            lab.training.start(HOST, SHORT)
+        assert lab.runs.summaries(HOST) == []
+        lab.store.create = create
+        assert lab.training.wait(lab.training.start(HOST, SHORT), PATIENCE).status == "finished"
+
+
+def test_a_resume_that_cannot_be_written_down_leaves_the_run_as_it_was(tmp_path, pace, unwritable):
+    with opened(tmp_path / "data") as lab:
+        pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
+        run_id = lab.training.start(HOST, SHORT)
+        before = lab.training.wait(run_id, PATIENCE)
+        assert before.status == "stopped"
+        unwritable.append("No room.")
+        with pytest.raises(StoreError, match="No room"):
+            lab.training.resume(HOST, run_id)
+        after = lab.store.get(run_id)
+        assert (after.status, after.message, after.ended) == (before.status, before.message, before.ended)
+        assert lab.training.wait(lab.training.resume(HOST, run_id), PATIENCE).status == "finished"

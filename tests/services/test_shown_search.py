@@ -13,7 +13,7 @@ from instruct_tune.errors import DataError, LabError, NotFoundError
 from instruct_tune.generation import search
 from instruct_tune.pretrained.locate import at_hand
 from instruct_tune.runs.examples import BEST, put_recorded
-from instruct_tune.services.inference import MAX_SEARCH_TOKENS
+from instruct_tune.services.questions import MAX_SEARCH_TOKENS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENS = 12

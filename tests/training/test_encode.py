@@ -7,7 +7,9 @@ import json
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers
 from toys import FAMILIES, SPECIALS, gpt2, llama, opt, smollm2
+from transformers import PreTrainedTokenizerFast
 
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError, ModelError
@@ -116,6 +118,17 @@ def test_a_lesson_row_by_hand(family, row):
         prompt_length=len(prompt),
         truncated=0,
     )
+
+
+def test_an_unknown_character_stays_unknown_beside_a_spelled_unknown_token():
+    words = ["<unk>", "</s>", "▁", *"abkn<>u"]
+    backend = Tokenizer(models.Unigram([(word, -1.0) for word in words], unk_id=0))
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
+    texts = ["a日b", "a日b <unk>", "<unk><unk>"]
+    a, b, space = tokenizer.convert_tokens_to_ids(["a", "b", "▁"])
+    spelled = tokenizer.convert_tokens_to_ids(list("<unk>"))
+    assert encode_texts(tokenizer, texts) == [[a, 0, b], [a, 0, b, space, *spelled], [*spelled, *spelled]]
 
 
 def test_a_row_that_spells_special_tokens_has_none_of_them():

@@ -11,7 +11,8 @@ import gradio as gr
 from ...errors import DataError, LabError
 from ...runs.examples import BEST
 from ...services.access import Access
-from ...services.inference import MAX_SEARCH_TOKENS, Inference, SearchResult
+from ...services.inference import Inference, SearchResult
+from ...services.questions import MAX_SEARCH_TOKENS
 from ...text.markdown import plain
 from ..context import PRIVATE, QUIET, session, user_errors, viewer
 from ..events import setting

@@ -98,6 +98,14 @@ def required(run_id: str | None) -> str:
     return run_id
 
 
+_SHOW_SAVED = """(tags, notes, read, saved) => {
+  const [newTags, newNotes, nowRead] = JSON.parse(saved);
+  // Another row was clicked meanwhile: the boxes are that run's.
+  if (!read || JSON.parse(read)[0] !== nowRead[0]) return [tags, notes, read];
+  return [newTags ?? tags, newNotes ?? notes, JSON.stringify(nowRead)];
+}"""
+
+
 class NotesPanel:
     """The contents of the inner tab "Name and notes": tags and notes of the chosen run, and a Save button."""
 
@@ -127,11 +135,13 @@ class NotesPanel:
         # in the boxes.
         self.read = gr.Textbox("", container=False, elem_id="runs-notes-read", elem_classes="unseen")
         """[run id, notes] as the box showed them before anything was typed, as JSON."""
+        self.saved = gr.Textbox("", container=False, elem_id="runs-notes-saved", elem_classes="unseen")
 
     def wire(self) -> None:
         boxes = [self.tags, self.notes, self.read]
         self.chosen.change(self._show, self.chosen, [*boxes, self.save], **QUIET)
-        gr.on([self.save.click, self.tags.submit], self._save, boxes, boxes, **QUIET)
+        saved = gr.on([self.save.click, self.tags.submit], self._save, boxes, self.saved, **QUIET)
+        saved.success(None, [*boxes, self.saved], boxes, js=_SHOW_SAVED)
 
     @user_errors
     def _show(self, run_id: str | None) -> list[Any]:
@@ -149,9 +159,9 @@ class NotesPanel:
         ]
 
     @user_errors
-    def _save(self, tags: str, notes: str, read: str) -> list[Any]:
-        """Save, and return tags and notes if they were stored otherwise than typed: normalised, or with text that
-        Compare or another window added meanwhile. Else they are skipped: the visitor may still be typing."""
+    def _save(self, tags: str, notes: str, read: str) -> str:
+        """Save, and return what ``_SHOW_SAVED`` reads: tags and notes if they were stored otherwise than typed,
+        normalised, or with text that Compare or another window added. Else null: the visitor may still be typing."""
         if not read:
             raise NotFoundError("Choose a run first: click its row.")
         user = viewer(self.access)
@@ -169,10 +179,8 @@ class NotesPanel:
         run = self.runs.get(user, run_id)
         gr.Info("Saved.")
         stored = [", ".join(run.tags), run.notes]
-        return [
-            *(gr.skip() if now == typed else now for now, typed in zip(stored, (tags, notes), strict=True)),
-            json.dumps([run_id, run.notes]),
-        ]
+        changed = [None if now == typed else now for now, typed in zip(stored, (tags, notes), strict=True)]
+        return json.dumps([*changed, [run_id, run.notes]])
 
 
 SECOND_CLICK_SECONDS = 2.0

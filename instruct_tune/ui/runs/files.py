@@ -62,10 +62,12 @@ class RunFiles:
             inform(self.runs.get(viewer(self.access), run_id).message)
             return run_id
 
+        # The second press may be for another run.
+        each = {**PRIVATE, "trigger_mode": "multiple"}
         for button, write in ((export, self._export), (merged, self._merge), (gguf, self._gguf)):
-            written = button.click(write, chosen, self.download, **PRIVATE)
+            written = button.click(write, chosen, self.download, **each)
             written.success(None, None, None, js=press("runs-download"))
-        written = page.click(self._page, [chosen, self.with_rows], self.download, **PRIVATE)
+        written = page.click(self._page, [chosen, self.with_rows], self.download, **each)
         written.success(None, None, None, js=press("runs-download"))
         inputs = form.controls | {self.arriving}
         return self.arriving.upload(take_in, inputs, chosen, trigger_mode="multiple", **QUIET)

@@ -63,11 +63,13 @@ def _by_rows(
             )
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     bounds = cu_seq_lens_q.tolist()
+    lengths = [end - start for start, end in pairwise(bounds)]
     rows = []
-    for start, end in pairwise(bounds):
-        row = slice(start, end)
+    # Not a slice for each row: the gradient of a slice is a whole tensor, with zeros everywhere else.
+    parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    for start, length, (q, k, v) in zip(bounds, lengths, parts, strict=False):
+        row = slice(start, start + length)
         mask = None if attention_mask is None else _unless_causal(attention_mask[..., row, row])
-        q, k, v = (tensor[:, :, row] for tensor in (query, key, value))
         rows.append(sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0])
     return torch.cat(rows, dim=1), None
 

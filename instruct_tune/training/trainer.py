@@ -116,9 +116,8 @@ class Trainer(SFTTrainer):
     def choose_precision(self) -> None:
         """Before the first step: decide which layers multiply in bfloat16, and note it for a resume."""
         self.bf16_layers = bf16_layers(
-            self.loaded, self.settings, self.data.train, self.held_out.loss, self.listener.say
+            self.loaded, self.settings, self.data.train, self._loss_without_dropout, self.listener.say
         )
-        self.listener.phase("training")
         self.state.log_history.append({"bf16_products": bool(self.bf16_layers), "step": 0})
 
     def memory_ran_out(self, tokens: int) -> None:
@@ -200,12 +199,16 @@ class Trainer(SFTTrainer):
 
     def held_out_loss(self, rows: Sequence[TokenizedExample]) -> float:
         """Mean loss in nats a supervised token over ``rows``, without dropout."""
-        loss = self.held_out.loss(rows)
+        loss = self._loss_without_dropout(rows)
         if not math.isfinite(loss):
             raise DivergedError(
                 f"The held-out loss is not a finite number at step {self.state.global_step}: "
                 f"lower train.learning_rate (now {self.settings.learning_rate:g})."
             )
+        return loss
+
+    def _loss_without_dropout(self, rows: Sequence[TokenizedExample]) -> float:
+        loss = self.held_out.loss(rows)
         self.listener.phase("training")
         return loss
 

@@ -23,7 +23,7 @@ from tiny_lab import (
 )
 
 from instruct_tune.models import lora
-from instruct_tune.training import trainer
+from instruct_tune.training import callbacks, trainer
 from instruct_tune.training.checkpoints import best_evaluation, checkpoints, evaluations_since_best, prune_checkpoints
 from instruct_tune.training.types import TrainingResult
 
@@ -103,7 +103,7 @@ def test_a_run_keeps_its_newest_checkpoints(tmp_path, keep, left):
 def test_saving_by_the_clock(tmp_path, monkeypatch):
     """At fifty seconds a step and two minutes between checkpoints: after the third step and the sixth."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, perf_counter=time.perf_counter)
-    monkeypatch.setattr(trainer, "time", clock)
+    monkeypatch.setattr(callbacks, "time", clock)
     settings = replace(SIX_STEPS, save_strategy="no", save_minutes=2, num_train_epochs=3)
 
     def tick(step: int) -> None:

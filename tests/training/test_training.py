@@ -30,9 +30,11 @@ from tiny_lab import (
 from instruct_tune.batching import packing as batching
 from instruct_tune.batching.packing_mode import Packing
 from instruct_tune.config.run_config import DEFAULT_MODEL, TrainSettings
+from instruct_tune.kernels.bf16_products import is_faster
 from instruct_tune.models import lora
 from instruct_tune.models.base_model import load_model
 from instruct_tune.training import trainer
+from instruct_tune.training.precision import SAME_LOSS
 from instruct_tune.training.types import TrainingData, TrainingResult
 
 FOUR_ROWS_A_STEP = [(4, 1), (2, 2), (1, 4)]
@@ -146,15 +148,17 @@ def test_our_own_deprecated_calls_are_errors():
 
 
 @pytest.mark.slow
-def test_the_real_models_first_step_is_its_own_loss(tmp_path):
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, {"rel": 1e-4}), ("auto", {"abs": SAME_LOSS})])
+def test_the_real_models_first_step_is_its_own_loss(tmp_path, bf16, tolerance):
     loaded = load_model(DEFAULT_MODEL, quiet)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     data = TrainingData(some_rows(loaded, 4), some_rows(loaded, 3, 20), [])
-    settings = TrainSettings(per_device_train_batch_size=4, learning_rate=1e-3, eval_strategy="epoch")
+    settings = TrainSettings(per_device_train_batch_size=4, learning_rate=1e-3, eval_strategy="epoch", bf16=bf16)
     with torch.no_grad():
         first = loaded.model(**padded(data.train, loaded.tokenizer.pad_token_id)).loss.item()
     watcher, result = go(loaded, tmp_path, settings, data=data)
-    assert result == TrainingResult(1, 1, stopped=False)
+    products = bf16 == "auto" and is_faster()
+    assert result == TrainingResult(1, 1, stopped=False, bf16_products=products)
     # The sums of thirty layers may run in another order, on some processors in another library: 1.4e-5 was measured.
-    assert watcher.losses[1] == pytest.approx(first, rel=1e-4)
+    assert watcher.losses[1] == pytest.approx(first, **tolerance)
     assert watcher.of("eval_loss", "eval")[1] == pytest.approx(held_out_by_hand(loaded, data.evaluation), rel=1e-4)

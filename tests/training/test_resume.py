@@ -70,6 +70,13 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, unstopped, step, at):
     assert same_tensors(adapter_weights(loaded), unstopped.adapter)
 
 
+def test_a_run_with_more_steps_than_it_needs_has_finished(tmp_path):
+    loaded = tiny_with()
+    go(loaded, tmp_path, replace(STOPS, max_steps=7, save_strategy="steps", save_steps=7))
+    _, result = go(again(loaded), tmp_path, STOPS, resume_from=checkpoints(tmp_path)[-1])
+    assert result == TrainingResult(7, 6, stopped=False)
+
+
 def test_a_stop_in_the_middle_of_a_step(tmp_path, monkeypatch, unstopped):
     watcher = Recorder()
     supervised_loss = trainer.supervised_loss

@@ -203,7 +203,7 @@ class EvaluationPanel:
             return unchanged if seen == [] else blank
         evaluations = self.runs.evaluations(requester, run_id)
         progress = self.evaluations.progress(requester, run_id)
-        current = [run_id, evaluations[0]["seq"] if evaluations else None, progress]
+        current = _seen(run_id, evaluations, progress)
         if current == seen:
             return unchanged
         state = view.progress(progress) if progress else ""
@@ -252,7 +252,8 @@ class EvaluationPanel:
         always = {**QUIET, "trigger_mode": "always_last"}
         # Another run's result shows at once, not at the timer's next poll.
         self.run.change(self.follow, self.inputs, self.outputs, queue=False, **always)
-        self.which.input(self._show_chosen, [self.run, self.which, *self.rows.wishes], self.shown, **always)
+        chosen = [self.run, self.which, *self.rows.wishes]
+        self.which.input(self._show_chosen, chosen, [self.seen, *self.shown], **always)
         requested = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **QUIET)
         requested.success(None, None, None, js=press("evaluate-file"))
         self.rows.wire(self.run, self.which)
@@ -266,8 +267,13 @@ class EvaluationPanel:
 
     @user_errors
     def _show_chosen(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
+        """One evaluation of the run, and what is seen now: where another run was chosen meanwhile, the next poll shows
+        that one's."""
+        requester, chosen = viewer(self.access), str(run_id)
         evaluation = _evaluation(run_id, seq, runs=self.runs, access=self.access)
-        return self.show_evaluation(str(run_id), evaluation, search, show, sort)
+        evaluations, progress = self.runs.evaluations(requester, chosen), self.evaluations.progress(requester, chosen)
+        shown = self.show_evaluation(chosen, evaluation, search, show, sort)
+        return [_seen(chosen, evaluations, progress), *shown]
 
     @user_errors
     def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
@@ -280,6 +286,11 @@ class EvaluationPanel:
         file = self.outgoing.folder() / f"predictions.{ending}"
         write_rows(rows, file, evaluation["tokenize"])
         return str(file)
+
+
+def _seen(run_id: str, evaluations: list[dict[str, Any]], progress: dict[str, Any] | None) -> list[Any]:
+    """What there is to see of a run: itself, its newest evaluation, and the progress of a running one."""
+    return [run_id, evaluations[0]["seq"] if evaluations else None, progress]
 
 
 def _evaluation(run_id: str | None, seq: int | None, *, runs: Runs, access: Access) -> dict[str, Any]:

@@ -119,9 +119,6 @@ class TrainingWork:
             result = train(loaded, self.run_id, self.data, self.config.train, self.folder, session, self.checkpoint)
             if not result.stopped:
                 session.require_result(result)
-            if result.bf16_products:
-                by = f"{computed_by(loaded.device)}, in training steps oneDNN in bfloat16"
-                events.record_provenance({"matrix_products": by})
             self._save(loaded, result, events)
             return TrainingOutcome(result, session.memorization(result))
         finally:
@@ -158,6 +155,11 @@ class Session:
         if kind == "train":
             self._last_loss = values["loss"]
         self._events.metric(kind, step, epoch, values)
+
+    def multiplies(self, in_bf16: bool) -> None:
+        by = computed_by(self._loaded.device)
+        steps = f"{by}, in training steps oneDNN in bfloat16" if in_bf16 else by
+        self._events.record_provenance({"matrix_products": steps})
 
     def probed(self, step: int, adapter_name: str) -> None:
         prompts = self._work.prompts
@@ -241,7 +243,6 @@ def _describe(loaded: LoadedModel, rows: int, events: TrainingEvents) -> None:
         "threads": torch.get_num_threads(),
         "dtype": str(loaded.base.dtype).removeprefix("torch."),
         "attention": loaded.base.config._attn_implementation,
-        "matrix_products": computed_by(loaded.device),
     }
     events.record_provenance(provenance)
     events.say(f"{rows} training rows, {loaded.packing.value}; weights from {loaded.weights.source}.")

@@ -86,7 +86,6 @@ class SpeedMemory:
         """
         import torch
 
-        from ..kernels.bf16_products import is_faster
         from ..models.base_model import best_device, weights_dtype
 
         device = torch.cuda.get_device_name() if best_device() == "cuda" else platform.processor()
@@ -94,7 +93,7 @@ class SpeedMemory:
             (folder / "config.json").read_text(encoding="utf-8"),
             _measured_lora(lora),
             str(weights_dtype(bf16)),
-            bf16 == "auto" and is_faster(),
+            bf16 == "auto",
             platform.node(),
             device,
             torch.get_num_threads(),

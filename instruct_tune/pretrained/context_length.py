@@ -29,7 +29,9 @@ def context_of(config: PretrainedConfig) -> int:
 
 def _original_lengths(config: PretrainedConfig) -> list[int]:
     """The original lengths of the layers' LongRoPE; some architectures have a rope for each type of layer."""
-    rope = getattr(config, "rope_parameters", None) or {}
+    rope = getattr(config, "rope_parameters", None)
+    if not isinstance(rope, dict):
+        return []
     ropes = [rope, *(part for part in rope.values() if isinstance(part, dict))]
     lengths = [part.get("original_max_position_embeddings") for part in ropes if part.get("rope_type") == "longrope"]
     return [int(length) for length in lengths if length]

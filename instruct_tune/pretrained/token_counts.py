@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ def encode_texts(
     if not texts:
         return []
     encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    tokens = [*tokenizer.all_special_tokens, *spelled_out]
+    tokens = list(dict.fromkeys([*tokenizer.all_special_tokens, *spelled_out]))
     for index in _indices_with(tokens, texts):
         encoded[index] = _spell_out(tokenizer, tokens, texts[index], encoded[index])
     return encoded
@@ -62,7 +63,9 @@ def _times_spelled(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], te
     if not tokenizer.is_fast:
         return [1] * len(ids)
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-    return [sum(text[start:end].count(token) for token in tokens) for start, end in encoded["offset_mapping"]]
+    # The longest first: one token may be a part of another.
+    spelled = re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
+    return [len(spelled.findall(text[start:end])) for start, end in encoded["offset_mapping"]]
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:

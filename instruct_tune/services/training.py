@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..compute.model_host import ModelHost
 from ..config.run_config import RunConfig
 from ..config.viewer import HOST, Viewer
-from ..errors import BusyError, NotFoundError, StoreError
+from ..errors import BusyError, DiskFullError, LabError, NotFoundError, StoreError
 from ..runs import continuation
 from ..runs.annotations import read_name
 from ..store import disk_reserve
@@ -123,10 +123,10 @@ class Training:
             if self._access.has_quota(viewer):
                 self._store.update(run.id, provenance={EXPIRES: True})
             self._enqueue(viewer, self._store.get(run.id), False, device)
-        except (BusyError, NotFoundError, StoreError):
+        except (BusyError, NotFoundError, StoreError) as error:
+            self._make_room(error)
             # A run that never began leaves no trace.
-            self._store.update(run.id, status="failed")
-            self._store.delete(run.id)
+            self._store.discard(run.id)
             raise
         return run.id
 
@@ -150,6 +150,7 @@ class Training:
             try:
                 self._enqueue(viewer, run, True, self._devices.choose(own_device))
             except (BusyError, NotFoundError, StoreError) as error:
+                self._make_room(error)
                 # It stays as it was.
                 earlier: dict[str, Any] = {"status": run.status, "message": run.message, "ended": run.ended}
                 why = "Too many were waiting." if isinstance(error, BusyError) else str(error)
@@ -195,6 +196,11 @@ class Training:
             continuation.copy_adapter(self._store.folder(parent.id) / "adapter", self._store.folder(child.id))
         except (OSError, NotFoundError) as error:
             raise StoreError(f"The adapter of run {parent.name} cannot be copied: {error}. Start it again.") from error
+
+    def _make_room(self, error: LabError) -> None:
+        """On a full disk the end of what failed can be written down only in the reserved space."""
+        if isinstance(error, DiskFullError):
+            disk_reserve.release(self._store.data_dir)
 
     def _enqueue(self, viewer: Viewer, run: Run, resume: bool, device: Device) -> None:
         self._store.update(run.id, status="queued", message="", ended=None, reason="It waits for its turn.")

@@ -225,6 +225,10 @@ class RunStore:
         """Delete a run that is not live, its rows and its folder. Raises BusyError for a live one."""
         self._erase(self._ended(run_id).id)
 
+    def discard(self, run_id: str) -> None:
+        """Delete a run that never began, in one write."""
+        self._erase(self.get(run_id).id)
+
     def trash(self, run_id: str, at: float | None = None) -> None:
         """Move a run that is not live to the trash: hidden from everyone until ``restore``. Raises BusyError.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 
 from ..config.run_config import TrainSettings
-from ..kernels.bf16_products import in_bf16, is_faster, suitable_layers
+from ..kernels.bf16_products import in_bf16, is_faster, speedup, suitable_layers
 from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample
 
@@ -34,6 +35,9 @@ def bf16_layers(
     if not layers:
         return []
     in_float32 = loss(compared)
+    if not math.isfinite(in_float32):
+        # The first step says so.
+        return []
     with in_bf16(layers):
         difference = abs(loss(compared) - in_float32)
     # Not "difference > SAME_LOSS": one that is not a number must not pass.
@@ -50,10 +54,14 @@ def bf16_layers(
 def resumed_bf16_layers(
     loaded: LoadedModel, settings: TrainSettings, used: bool, say: Callable[[str], None]
 ) -> list[torch.nn.Linear]:
-    """The same for a run that goes on: as before, if this processor can. ``used``: whether it multiplied so before."""
+    """The same for a run that goes on: as in its last session, if this processor can.
+
+    ``used``: whether it multiplied so in that one. The clock decides only that another machine is not slower so: on the
+    same one a resume must not differ.
+    """
     if not used or not _is_left_open(settings, loaded):
         return []
-    if is_faster():
+    if speedup() > 1:
         return suitable_layers(loaded.base)
     say("This processor is not faster in bfloat16, as that of the steps before was: products are float32 from now on.")
     return []

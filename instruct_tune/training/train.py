@@ -71,4 +71,4 @@ def train(
         best = None
     if best is not None:
         lora.restore(loaded, name, at_step(folder, best))
-    return TrainingResult(steps, total, stopped, early, kept_step=best, bf16_products=bool(trainer.bf16_layers))
+    return TrainingResult(steps, total, stopped, early, kept_step=best)

@@ -118,7 +118,12 @@ class Trainer(SFTTrainer):
         self.bf16_layers = bf16_layers(
             self.loaded, self.settings, self.data.train, self._loss_without_dropout, self.listener.say
         )
-        self.state.log_history.append({"bf16_products": bool(self.bf16_layers), "step": 0})
+        self._note_precision()
+
+    def _note_precision(self) -> None:
+        in_bf16 = bool(self.bf16_layers)
+        self.state.log_history.append({"bf16_products": in_bf16, "step": self.state.global_step})
+        self.listener.multiplies(in_bf16)
 
     def memory_ran_out(self, tokens: int) -> None:
         """Note that passes have ``tokens`` tokens from now on; the history in each checkpoint keeps it for a resume."""
@@ -175,8 +180,11 @@ class Trainer(SFTTrainer):
         self.passes.tokens = min([self.passes.tokens, *halved])
         if any("recomputes" in entry for entry in state.log_history):
             self.passes.recompute()
-        used = any(entry.get("bf16_products") for entry in state.log_history)
-        self.bf16_layers = resumed_bf16_layers(self.loaded, self.settings, used, self.listener.say)
+        sessions = [entry["bf16_products"] for entry in state.log_history if "bf16_products" in entry]
+        self.bf16_layers = resumed_bf16_layers(
+            self.loaded, self.settings, sessions[-1] if sessions else False, self.listener.say
+        )
+        self._note_precision()
         self.look_at_the_beginning()
         for measure in self.left_to_measure():
             measure()

@@ -24,6 +24,9 @@ class TrainingListener(Protocol):
         ``kind``: ``train``, ``probe``, ``general`` or ``eval``.
         """
 
+    def multiplies(self, in_bf16: bool) -> None:
+        """Whether frozen layers multiply in bfloat16 in the steps from now on, though the run is float32 elsewhere."""
+
     def progress(self, step: int, total_steps: int) -> None:
         """``step`` optimizer steps of ``total_steps`` are done."""
 
@@ -72,7 +75,6 @@ class TrainingResult:
 
     ``stopped``: a person stopped it before its last step. ``early``: early stopping ended it.
     ``kept_step``: the step of the best adapter, where ``load_best_model_at_end`` keeps that; None: the last step.
-    ``bf16_products``: whether frozen layers multiplied in bfloat16 in the steps, beside float32 elsewhere.
     """
 
     steps: int
@@ -80,4 +82,3 @@ class TrainingResult:
     stopped: bool
     early: bool = False
     kept_step: int | None = None
-    bf16_products: bool = False

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DiskFullError, StoreError
 from instruct_tune.lab import Lab
 from instruct_tune.models import lora
+from instruct_tune.store import disk_reserve
+from instruct_tune.store.history import History
 from instruct_tune.store.lock import DataLock
 from instruct_tune.store.run_store import RunStore
 
@@ -173,6 +176,8 @@ def test_another_folder_in_its_place_is_not_taken_for_it(tmp_path):
 FORKING = """
 import os, sys, time
 from pathlib import Path
+from instruct_tune.store import disk_reserve
+from instruct_tune.store.history import History
 from instruct_tune.store.lock import DataLock
 
 lock = DataLock(Path(sys.argv[1]))
@@ -199,40 +204,54 @@ def test_a_fork_that_outlives_the_lab_does_not_keep_the_folder_in_use(tmp_path):
 
 
 @pytest.fixture
-def unwritable(monkeypatch):
-    """Once set: the next snapshot of a run's state cannot be written, after its history was."""
-    fails = []
-    write = RunStore._write_snapshot
+def full(monkeypatch):
+    """While set, the disk of the history is full, but for what the reserved space holds."""
+    full = threading.Event()
+    writing = History.writing
 
-    def write_or_fail(store, run_id):
-        if fails:
-            raise StoreError(fails.pop())
-        write(store, run_id)
+    @contextmanager
+    def write_or_fail(history):
+        if full.is_set():
+            raise DiskFullError("The disk is full.")
+        with writing(history) as db:
+            yield db
 
-    monkeypatch.setattr(RunStore, "_write_snapshot", write_or_fail)
-    return fails
+    monkeypatch.setattr(History, "writing", write_or_fail)
+    monkeypatch.setattr(disk_reserve, "release", lambda data_dir: full.clear())
+    return full
 
 
-def test_a_start_that_cannot_be_written_down_leaves_no_run_behind(tmp_path, unwritable):
+def test_a_start_that_cannot_be_written_down_leaves_no_run_behind(tmp_path, full):
     with opened(tmp_path / "data") as lab:
         create = lab.store.create
-        lab.store.create = lambda *given: (create(*given), unwritable.append("No room."))[0]
-        with pytest.raises(StoreError, match="No room"):
+        lab.store.create = lambda *given: (create(*given), full.set())[0]
+        with pytest.raises(DiskFullError):
             lab.training.start(HOST, SHORT)
         assert lab.runs.summaries(HOST) == []
         lab.store.create = create
         assert lab.training.wait(lab.training.start(HOST, SHORT), PATIENCE).status == "finished"
 
 
-def test_a_resume_that_cannot_be_written_down_leaves_the_run_as_it_was(tmp_path, pace, unwritable):
+def test_a_resume_that_cannot_be_written_down_leaves_the_run_as_it_was(tmp_path, pace, full, monkeypatch):
     with opened(tmp_path / "data") as lab:
         pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
         run_id = lab.training.start(HOST, SHORT)
         before = lab.training.wait(run_id, PATIENCE)
         assert before.status == "stopped"
-        unwritable.append("No room.")
-        with pytest.raises(StoreError, match="No room"):
-            lab.training.resume(HOST, run_id)
+        get = lab.store.get
+
+        def get_after_it_waits(run_id):
+            """Full from the moment at which the run counts as waiting."""
+            run = get(run_id)
+            if run.status == "queued":
+                full.set()
+                raise DiskFullError("The disk is full.")
+            return run
+
+        with monkeypatch.context() as patched:
+            patched.setattr(lab.store, "get", get_after_it_waits)
+            with pytest.raises(DiskFullError):
+                lab.training.resume(HOST, run_id)
         after = lab.store.get(run_id)
         assert (after.status, after.message, after.ended) == (before.status, before.message, before.ended)
         assert lab.training.wait(lab.training.resume(HOST, run_id), PATIENCE).status == "finished"

@@ -137,6 +137,7 @@ class Recorder:
     ):
         self.stop_after, self.at, self.between = stop_after, at, between
         self.stop = False
+        self.in_bf16: list[bool] = []
         self.step = 0
         self.steps: list[tuple[int, int]] = []
         self.phases: list[str] = []
@@ -158,6 +159,9 @@ class Recorder:
         self.metrics[kind][step] = values
         if kind == "train":
             self.epochs[step] = epoch
+
+    def multiplies(self, in_bf16: bool) -> None:
+        self.in_bf16.append(in_bf16)
 
     def progress(self, step: int, total_steps: int) -> None:
         self.step = step

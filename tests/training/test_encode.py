@@ -128,7 +128,10 @@ def test_an_unknown_character_stays_unknown_beside_a_spelled_unknown_token():
     texts = ["a日b", "a日b <unk>", "<unk><unk>"]
     a, b, space = tokenizer.convert_tokens_to_ids(["a", "b", "▁"])
     spelled = tokenizer.convert_tokens_to_ids(list("<unk>"))
-    assert encode_texts(tokenizer, texts) == [[a, 0, b], [a, 0, b, space, *spelled], [*spelled, *spelled]]
+    expected = [[a, 0, b], [a, 0, b, space, *spelled], [*spelled, *spelled]]
+    assert encode_texts(tokenizer, texts) == expected
+    # A chat template's own tokens are named beside the special ones, which they are too.
+    assert encode_texts(tokenizer, texts, ["<unk>"]) == expected
 
 
 def test_a_row_that_spells_special_tokens_has_none_of_them():

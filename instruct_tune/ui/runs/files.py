@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ...config.viewer import Viewer
+from ...errors import BusyError
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.runs import Runs
@@ -31,6 +32,8 @@ class RunFiles:
         self.configs, self.runs, self.transfers, self.access = configs, runs, transfers, access
         self.write_page = write_page
         self.outgoing = Outgoing()
+        self._merging: set[str] = set()
+        """The runs whose merged model is being written: a double click would write it twice."""
         self.download = handing_out("runs-download")
 
     def import_button(self) -> None:
@@ -86,9 +89,15 @@ class RunFiles:
     @user_errors
     def _merge(self, run_id: str | None) -> str:
         chosen = self.runs.get(viewer(self.access), required(run_id)).id
+        if chosen in self._merging:
+            raise BusyError("This run is being merged already: the download begins when the zip is written.")
         gr.Info("Merging the adapter into a copy of its base model: the download begins when the zip is written.")
         zipped = self.outgoing.folder() / f"{chosen}-merged.zip"
-        return str(self.transfers.export_merged(viewer(self.access), chosen, zipped))
+        self._merging.add(chosen)
+        try:
+            return str(self.transfers.export_merged(viewer(self.access), chosen, zipped))
+        finally:
+            self._merging.discard(chosen)
 
     @user_errors
     def _gguf(self, run_id: str | None) -> str:

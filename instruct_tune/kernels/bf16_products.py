@@ -36,7 +36,7 @@ def is_faster() -> bool:
 
 @functools.cache
 def speedup() -> float:
-    """A product's speed in bfloat16 by that in float32, measured once a process, in some 50 ms; 0 where it cannot be."""
+    """A product's speed in bfloat16 by that in float32, measured once a process in 50 ms; 0 where it cannot be."""
     if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return 0.0
     input, weight = torch.ones(TIMED_ROWS, TIMED_WIDTH), torch.ones(TIMED_WIDTH, TIMED_WIDTH)

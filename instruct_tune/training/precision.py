@@ -45,8 +45,8 @@ def bf16_layers(
         say(f"In bfloat16 the loss would change by {difference:.3f}, so all products stay float32.")
         return []
     say(
-        "In training steps, frozen layers multiply in bfloat16: this processor is at least twice as fast so, and the "
-        f"loss of the shortest rows changes by {difference:.4f}. All else is float32 (train.bf16 false: these too)."
+        "In training steps, frozen layers multiply in bfloat16, at least twice as fast on this processor: the loss of "
+        f"the shortest rows changes by {difference:.4f}. All else is float32; with train.bf16 false these are too."
     )
     return layers
 

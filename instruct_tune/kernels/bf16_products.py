@@ -15,6 +15,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def is_faster() -> bool:
 @functools.cache
 def speedup() -> float:
     """A product's speed in bfloat16 by that in float32, measured once a process in 50 ms; 0 where it cannot be."""
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if not (_switch() and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return 0.0
     input, weight = torch.ones(TIMED_ROWS, TIMED_WIDTH), torch.ones(TIMED_WIDTH, TIMED_WIDTH)
     float32 = bfloat16 = float("inf")
@@ -95,10 +96,15 @@ class Bf16Linear(OneDnnLinear):
 
 
 def _multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    matmul = torch.backends.mkldnn.matmul
-    matmul.fp32_precision = "bf16"
+    switch = _switch()
+    switch.fp32_precision = "bf16"
     try:
         return OneDnnLinear.product(input, weight, bias)
     finally:
         # As PyTorch begins: whatever else happens, nothing but these products is rounded.
-        matmul.fp32_precision = "none"
+        switch.fp32_precision = "none"
+
+
+def _switch() -> Any:
+    """What oneDNN may round float32 products to; None in a torch older than 2.9."""
+    return getattr(torch.backends.mkldnn, "matmul", None)

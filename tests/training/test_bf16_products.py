@@ -36,7 +36,10 @@ from instruct_tune.models import lora
 from instruct_tune.training import activation_checkpointing, precision
 from instruct_tune.training.checkpoints import checkpoints
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available() or bf16_products._switch() is None,
+    reason="PyTorch without oneDNN, or older than its switch",
+)
 
 ROUNDING = 0.02
 """bfloat16 keeps 8 bits: one factor is off by at most 0.4%, and a few layers add up."""
@@ -125,6 +128,12 @@ def test_where_it_pays(monkeypatch, supported, seconds, faster):
     monkeypatch.setattr(bf16_products, "_seconds", lambda product, *factors: timed[product])
     monkeypatch.setattr(bf16_products, "speedup", bf16_products.speedup.__wrapped__)
     assert bf16_products.is_faster() is faster
+
+
+def test_an_older_torch_has_no_switch_and_is_not_timed(monkeypatch):
+    monkeypatch.setattr(bf16_products, "_switch", lambda: None)
+    monkeypatch.setattr(bf16_products, "_seconds", lambda *given: pytest.fail("timed"))
+    assert bf16_products.speedup.__wrapped__() == 0
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)

@@ -41,9 +41,11 @@ class _RepeatedKey(Exception):
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise _RepeatedKey(next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at])))
+    value: dict[str, Any] = {}
+    for key, each in pairs:
+        if key in value:
+            raise _RepeatedKey(key)
+        value[key] = each
     return value
 
 

@@ -22,12 +22,18 @@ THRESHOLD = 0.9
 """The least similarity at which two texts count as near duplicates."""
 SHARED_WORDS = 0.7
 """The least Jaccard similarity of their word sets; pairs below it are not compared."""
-MAX_SHARING = 1000
-"""Only this many texts are compared per shared rare word; texts with no rarer word consist of the same few words."""
+MAX_PAIRS, FEWEST_COMPARED = 1_000_000, 50
+"""Most pairs of texts that share a rare word, and how many a text is compared with at least. Of more texts, such as
+those of one template, each is compared with the nearest in length, drawn where many have the same."""
+MIXING = 2_654_435_761
+"""Knuth's multiplier: consecutive numbers times it, modulo 2**32, are far apart."""
 BLOCK = 1 << 17
 """Pairs per block, so that a block's arrays fit in the processor's cache."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""The scripts that are written without spaces: Thai, Lao, Burmese, Khmer, kana and Han."""
+_PART = re.compile(f"[{_UNSPACED}]|[^{_UNSPACED}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearP
 
     Word order counts: Celsius to Fahrenheit is not Fahrenheit to Celsius. Exact copies are paired with the first
     of them only. Sorted by index. Pairs that share less than ``SHARED_WORDS`` of their words are left out, however
-    similar their letters are.
+    similar their letters are. Of very many texts that are alike, not all pairs are found (``MAX_PAIRS``).
     """
     import numpy
     from rapidfuzz import fuzz, process
@@ -56,7 +62,7 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearP
     # The first copy represents the others: a text that occurs thousands of times would make millions of pairs.
     normal, place = list(groups), [members[0] for members in groups.values()]
     pairs = [NearPair(members[0], copy, 1.0) for members in groups.values() for copy in members[1:]]
-    sets = [set(words[index]) for index in place]
+    sets = [_word_set(words[index]) for index in place]
     lengths = numpy.array([len(text) for text in normal], numpy.int64)
     firsts, seconds = (index.tolist() for index in _candidates(sets, lengths, threshold))
     ratios = process.cpdist(
@@ -82,6 +88,11 @@ def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:
 
     normal, others = ([" ".join(_WORD.findall(text.lower())) for text in each] for each in (texts, among))
     return [process.extractOne(text, others, scorer=fuzz.ratio)[2] for text in normal]
+
+
+def _word_set(words: Sequence[str]) -> set[str]:
+    """The words of a text; where no spaces part them, its characters: else a clause would be one word."""
+    return {part for word in words for part in _PART.findall(word)}
 
 
 def _shares_words(one: set[str], other: set[str]) -> bool:
@@ -142,28 +153,22 @@ def _sharing_a_rare_word(
 
     place = numpy.arange(len(word)) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)
     rare = place <= (sizes - numpy.ceil(SHARED_WORDS * sizes))[text]
-    word, text = _first_texts_per_word(MAX_SHARING, word[rare], text[rare])
-    # Texts are grouped by word, shortest first, so the texts to compare with one lie just before it.
-    order = numpy.lexsort((lengths[text], word))
+    word, text = word[rare], text[rare]
+    # Texts are grouped by word, shortest first, so the texts to compare with one lie just before it. Of equal lengths
+    # they are mixed: held-out rows follow all training rows, and would have only each other before them.
+    mixed = text * MIXING % (1 << 32)
+    order = numpy.lexsort((mixed, lengths[text], word))
     word, text = word[order], text[order]
     longest = int(lengths.max(initial=0)) + 1
     shortest = numpy.ceil(lengths[text] * threshold / (2 - threshold) - 1e-9).astype(numpy.int64)
     before = numpy.searchsorted(word * longest + lengths[text], word * longest + shortest)
-    many = numpy.arange(len(text)) - before
+    sharing = numpy.bincount(word)[word] if len(word) else word
+    most = numpy.maximum(FEWEST_COMPARED, MAX_PAIRS // numpy.maximum(sharing, 1))
+    many = numpy.minimum(numpy.arange(len(text)) - before, most)
+    before = numpy.arange(len(text)) - many
     ends = numpy.cumsum(many)
     blocks = numpy.searchsorted(ends, numpy.arange(0, int(many.sum()) + BLOCK, BLOCK))
     for start, end in itertools.pairwise(blocks):
         count = many[start:end]
         steps = numpy.arange(count.sum()) - numpy.repeat(numpy.cumsum(count) - count, count)
         yield numpy.repeat(text[start:end], count), text[numpy.repeat(before[start:end], count) + steps]
-
-
-def _first_texts_per_word(most: int, word: numpy.ndarray, text: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Keep only the first ``most`` texts of each word."""
-    import numpy
-
-    order = numpy.lexsort((text, word))
-    word, text = word[order], text[order]
-    _, first, count = numpy.unique(word, return_index=True, return_counts=True)
-    kept = numpy.arange(len(word)) - numpy.repeat(first, count) < most
-    return word[kept], text[kept]

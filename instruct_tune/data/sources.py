@@ -11,6 +11,7 @@ import csv
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..text.plain_text import counted
 from ..util.assets import asset
 from ..util.progress import Loading
 from . import hub
+from .arrow_json import json_decoder
 from .columns import wanted
 from .file_formats import ENDINGS, NAMED, ending_of, unpacked
 from .hub import UNKNOWN_LICENCE
@@ -121,10 +123,11 @@ def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, Pieces]:
     values = {}
     for column in table.column_names:
         values[column] = Pieces()
+        read = json_decoder(table.schema.field(column).type)
         try:
             for chunk in table[column].chunks:
-                values[column].append(chunk.to_pylist())
-        except (ValueError, OverflowError) as error:  # invalid UTF-8, or dates out of range
+                values[column].append([read(value) for value in chunk.to_pylist()] if read else chunk.to_pylist())
+        except (ValueError, OverflowError, RecursionError) as error:  # invalid UTF-8, or dates out of range
             raise DataError(
                 f"Column {column!r} of {name} cannot be read as text: write it as UTF-8 text, "
                 "or name another column in data.columns."
@@ -198,11 +201,18 @@ def _without_dictionaries(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     columns = [
         column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column for column in batch.columns
     ]
+    for column, kind in zip(batch.schema.names, (each.type for each in columns), strict=True):
+        if "dictionary<" in str(kind):
+            # A text stands once in such a file and a thousand times in memory.
+            raise DataError(
+                f"Column {column!r} holds lists or objects of categories: write them as plain texts, or name another "
+                "column in data.columns."
+            )
     return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _check_unique(name: str, names: list[str]) -> None:
-    twice = [column for column in dict.fromkeys(names) if column and names.count(column) > 1]
+    twice = [column for column, times in Counter(names).items() if column and times > 1]
     if twice:
         raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
 

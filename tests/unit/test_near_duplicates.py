@@ -55,3 +55,15 @@ def test_a_text_that_stands_there_a_thousand_times_is_paired_with_its_first_copy
 
 def test_nothing_and_one_have_no_pairs():
     assert near_pairs([]) == near_pairs(["one"]) == near_pairs(["", "x"]) == []
+
+
+def test_of_many_texts_of_one_template_every_held_out_one_finds_a_copy_before_it():
+    texts = [f"Translate sentence number {number:05d} into French, as well as you can." for number in range(1500)]
+    near = {pair.second for pair in near_pairs(texts) if pair.first < 1400 <= pair.second}
+    assert near == set(range(1400, 1500))
+
+
+def test_a_script_without_spaces_has_a_word_a_character():
+    weather = "今天天气很好我们一起去公园玩吧"
+    texts = [f"{weather}明天也可以", f"{weather}后天也可以", "完全不同的句子在这里没有任何关系也不相同", "GPT模型GPT"]
+    assert [(pair.first, pair.second) for pair in near_pairs(texts)] == [(0, 1)]

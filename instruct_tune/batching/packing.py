@@ -268,30 +268,39 @@ def _exact_packing(model: PreTrainedModel) -> Packing:
 
 
 def small_config(config: PretrainedConfig) -> PretrainedConfig:
-    """Return the configuration with two layers, a short attention window if it has one, and large random weights."""
-    small = copy.deepcopy(config)
-    layer_types = getattr(config, "layer_types", None)
+    """Return the configuration with two layers, a short attention window if it has one, and large random weights.
+
+    Of a model that reads more than text, the other parts get one layer.
+    """
+    whole = copy.deepcopy(config)
+    small = whole.get_text_config(decoder=True)
+    for name in whole.sub_configs:
+        part: Any = getattr(whole, name, None)
+        if part is not small and hasattr(part, "num_hidden_layers"):
+            part.num_hidden_layers = 1
+    layer_types = getattr(small, "layer_types", None)
     layers = 2
     if layer_types:
         # Keep the first layer of each type (sliding, full): either could leak between rows.
         layer_indices = sorted({layer_types.index(kind) for kind in layer_types})
         layers = len(layer_indices)
-        if _derives_layer_types(config):
+        if _derives_layer_types(small):
             layers = layer_indices[-1] + 1
         else:
             small.layer_types = [layer_types[index] for index in layer_indices]
     small.num_hidden_layers = layers
     small.vocab_size = SMALL_VOCABULARY
-    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-        setattr(small, name, 1)
     if getattr(small, "sliding_window", None):
         small.sliding_window = 6
-    # The usual initialisation is so small that a leak between rows would be lost in rounding.
-    for name in ("initializer_range", "init_std"):
-        if hasattr(small, name):
-            setattr(small, name, 0.2)
-    small.dtype = "float32"
-    return small
+    for part in (whole, small):
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            setattr(part, name, 1)
+        # The usual initialisation is so small that a leak between rows would be lost in rounding.
+        for name in ("initializer_range", "init_std"):
+            if hasattr(part, name):
+                setattr(part, name, 0.2)
+        part.dtype = "float32"
+    return whole
 
 
 def _derives_layer_types(config: PretrainedConfig) -> bool:

@@ -9,7 +9,7 @@ import torch
 from architectures import architecture
 from tiny_lab import quiet, toy
 from toys import toy_config
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from instruct_tune.batching import packing
 from instruct_tune.batching.packing import detect_packing, is_causal, is_exact, small_random
@@ -256,3 +256,18 @@ def test_the_probes_of_a_toy_take_well_under_a_second():
     began = time.process_time()
     detect_packing(config), detect_decoding_support(config)
     assert time.process_time() - began < 0.6
+
+
+def test_a_model_that_reads_images_too_is_shrunk_in_all_its_parts():
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
+    text = {**sizes, "num_key_value_heads": 2, "head_dim": 16, "num_hidden_layers": 12, "vocab_size": 600}
+    config = AutoConfig.for_model(
+        "gemma3", text_config=text, vision_config={**sizes, "num_hidden_layers": 9, "image_size": 28, "patch_size": 14}
+    )
+    small = small_random(config)
+    read = small.config.get_text_config()
+    assert (read.num_hidden_layers, read.vocab_size, read.sliding_window) == (2, 128, 6)
+    assert small.config.vision_config.num_hidden_layers == 1
+    assert set(read.layer_types) == {"sliding_attention", "full_attention"}
+    assert (config.text_config.num_hidden_layers, config.vision_config.num_hidden_layers) == (12, 9)
+    assert detect_packing(config).packing is POSITIONS

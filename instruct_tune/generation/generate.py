@@ -21,7 +21,7 @@ from ..kernels.kv_cache import growing_cache
 from ..models.active_rows import Prompts
 from ..models.decoding_support import beams_can_use_cache, detect_decoding_support
 from ..models.lora import answering_as, can_mix
-from ..pretrained.trial import OVERRIDDEN, is_plain
+from ..pretrained.trial import OVERRIDDEN, UNCUT, is_plain
 from ..tokenization.vocabulary import check_rows
 from ..util import memory
 from . import beam_search, greedy
@@ -295,7 +295,7 @@ def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tok
     """The settings as a ``GenerationConfig``. An answer ends at the tokenizer's EOS or any of the model's."""
     chosen: dict[str, Any] = {"do_sample": settings.do_sample, "num_beams": settings.num_beams}
     if settings.do_sample:
-        chosen |= {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+        chosen |= {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0, **UNCUT}
     if settings.num_beams > 1:
         chosen |= {"early_stopping": settings.early_stopping}
     return GenerationConfig(

@@ -35,6 +35,8 @@ OVERRIDDEN = {
     "return_dict_in_generate": False,
 }
 """Generation settings that override the model's own."""
+UNCUT = {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
+"""Settings of sampling that cut nothing: unset, the model's own would apply, and nobody would see them."""
 _TOKENS = 8
 FAULTS = (AssertionError, AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError)
 """Exceptions of a model's code if it cannot do what is tried."""

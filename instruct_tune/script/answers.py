@@ -30,6 +30,9 @@ def _settings(generation: GenerationSettings) -> Iterator[Line]:
         yield argument("temperature", generation.temperature, "generation.temperature")
         yield argument("top_p", generation.top_p, "generation.top_p")
         yield Line("    top_k=0,  # not the library's 50: only what is set here cuts the choice")
+        yield Line(
+            "    min_p=0.0, typical_p=1.0, epsilon_cutoff=0.0, eta_cutoff=0.0,  # nor what the model's files set"
+        )
     yield Line(")")
     if generation.do_sample:
         yield from assign("SAMPLE_SEED", generation.seed, "generation.seed")

@@ -181,6 +181,15 @@ def test_a_batch_that_memory_cannot_hold_is_halved_and_says_the_same(tuned, sett
     assert len(answers) == 7
 
 
+@pytest.mark.parametrize("hidden", [{"min_p": 0.9}, {"typical_p": 0.1}, {"epsilon_cutoff": 0.5}, {"eta_cutoff": 0.5}])
+def test_sampling_is_cut_by_no_setting_of_the_models_files(tuned, monkeypatch, hidden):
+    prompts = prompts_of(tuned, 3)
+    shown = ask(tuned, prompts, RUN, SAMPLED)
+    for name, value in hidden.items():
+        monkeypatch.setattr(tuned.base.generation_config, name, value)
+    assert ask(tuned, prompts, RUN, SAMPLED) == shown
+
+
 def test_one_answer_that_memory_cannot_hold_says_what_to_change(tuned, monkeypatch):
     def no_memory(*how):
         raise MemoryError

@@ -246,7 +246,10 @@ def _with_safetensors(model: str, folder: Path, report: Report, require_memory: 
         read_model(model, folder, "auto", safetensors=False).save_pretrained(target)
         read_tokenizer(model, folder).save_pretrained(target)
 
-    stamp = sha256_of_text(str((folder, [(p.name, p.stat().st_mtime_ns) for p in files])))
+    # The copy has the tokenizer and the configuration, too.
+    texts = [path for path in sorted(folder.rglob("*")) if repository.is_text(path.relative_to(folder).as_posix())]
+    read = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (*files, *texts) if path.is_file()]
+    stamp = sha256_of_text(str((folder, read)))
     return _converted(f"bin-{stamp[:16]}", convert)
 
 

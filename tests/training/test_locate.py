@@ -312,6 +312,17 @@ def test_a_pickle_that_changed_is_converted_again(tmp_path):
     assert second.sha256 != first.sha256
 
 
+def test_a_pickle_whose_tokenizer_changed_is_converted_again(tmp_path):
+    model = tiny_opt()
+    name = save_pickled(tmp_path / "opt", model.state_dict(), model)
+    first = locate(name, quiet)
+    (tmp_path / "opt" / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    second = locate(name, quiet)
+    assert second.path != first.path
+    assert (second.path / "chat_template.jinja").is_file()
+    assert locate(name, quiet) == second
+
+
 class Evil:
     def __init__(self, target):
         self.target = target

@@ -5,6 +5,7 @@ The copy is read from disk: merging into the shared weights and unmerging would 
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import zipfile
@@ -55,9 +56,24 @@ def merged_zip(store: RunStore, run: Run, weights: Weights, to: Path, report: Ca
 
 def _write(store: RunStore, run: Run, weights: Weights, folder: Path) -> None:
     merged_copy(weights.path, store.folder(run.id) / "adapter").save_pretrained(folder)
-    read_tokenizer(weights.model, weights.path).save_pretrained(folder)
+    tokenizer = read_tokenizer(weights.model, weights.path)
+    tokenizer.save_pretrained(folder)
+    _end_at(tokenizer.eos_token_id, folder)
     card = model_card(run, store.evaluations(run.id), merged=True)
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _end_at(token_id: int, folder: Path) -> None:
+    """Let the saved model's answers end at the tokenizer's EOS too: the rows taught it, and the lab's answers do.
+
+    The file is changed, not the model's settings: transformers does not save all that it loads once one changes.
+    """
+    file = folder / "generation_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    own = settings.get("eos_token_id")
+    ends = own if isinstance(own, list) else [] if own is None else [own]
+    if token_id not in ends:
+        file.write_text(json.dumps({**settings, "eos_token_id": [*ends, token_id]}, indent=2) + "\n", encoding="utf-8")
 
 
 def _parameters(run: Run, weights: Weights) -> int:
@@ -68,8 +84,9 @@ def _parameters(run: Run, weights: Weights) -> int:
 
 
 def _check_weights(run: Run, weights: Weights) -> None:
+    # An adapter from elsewhere does not say what it was trained on.
     trained_on = run.provenance.get("weights_sha256")
-    if trained_on != weights.sha256:
+    if trained_on not in (None, weights.sha256):
         raise ModelError(
             f"Run {run.name} was trained on other weights of {run.config['model']} (sha256 {str(trained_on)[:12]}) "
             f"than this machine has ({weights.sha256[:12]}): export the adapter instead, and merge it where those are."

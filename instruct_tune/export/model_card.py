@@ -16,7 +16,7 @@ from ..data.sources import CODEALPACA_REPO, HUB_PREFIX
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.examples import recorded_on
 from ..store.run import Run
-from ..text.markdown import plain
+from ..text.markdown import code_span, plain
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
 
 Found = Mapping[str, Any]
@@ -127,7 +127,7 @@ def _opening(run: Run, merged: bool) -> str:
     provenance, parent = run.provenance, run.provenance.get("parent")
     began = f" It goes on from the adapter of {plain(parent['name'])}, step {parent['step']}." if parent else ""
     what = "A LoRA adapter merged into" if merged else "A LoRA adapter for"
-    local = f" (a local folder, weights sha256 `{provenance.get('weights_sha256')}`)" if is_local(run) else ""
+    local = f" (a local folder, weights sha256 {code_span(provenance.get('weights_sha256'))})" if is_local(run) else ""
     return (
         f"{what} {plain(run.config['model'])}{local}, trained with Instruction-Tuning Lab on "
         f"{provenance.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
@@ -176,7 +176,7 @@ def _data(run: Run) -> str:
     licence = f", licence: {plain(provenance['data_licence'])}" if provenance.get("data_licence") else ""
     lines = [
         f"- Source: {plain(config['source'])}{licence}",
-        f"- Fingerprint of the rows: `{provenance.get('data_fingerprint')}`",
+        f"- Fingerprint of the rows: {code_span(provenance.get('data_fingerprint'))}",
         f"- Trained on {provenance.get('train_rows')} rows; "
         f"{config['test_size']} of all held out, seed {config['seed']}",
     ]
@@ -211,7 +211,7 @@ def _template(template: PromptTemplate) -> str:
 def base_weights(provenance: Found) -> str:
     text = (
         f"Trained on the weights from {plain(provenance.get('weights_source'))}, "
-        f"sha256 `{provenance.get('weights_sha256')}`. "
+        f"sha256 {code_span(provenance.get('weights_sha256'))}. "
         "Weights of the same name with another sha256 may answer differently."
     )
     if "4-bit" in str(provenance.get("weights_source")):
@@ -275,7 +275,7 @@ def _evaluation(evaluation: Found) -> str:
     return "\n".join(table) + (
         f"\n\nOn {evaluation['rows']} held-out rows: tuned {evaluation['tuned']['bleu']:.1f} BLEU, base "
         f"{evaluation['base']['bleu']:.1f}, difference {evaluation['delta']:+.1f}{spread}{chance}. Signature "
-        f"`{evaluation['tuned']['signature']}`, generation `{json.dumps(evaluation['generation'])}`."
+        f"{code_span(evaluation['tuned']['signature'])}, generation {code_span(json.dumps(evaluation['generation']))}."
     )
 
 

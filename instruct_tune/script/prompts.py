@@ -38,7 +38,11 @@ def _tokenizer(config: RunConfig) -> Iterator[Line]:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token  # never trained on: padding is masked by its place, not its id
         architecture = AutoConfig.from_pretrained(MODEL).get_text_config(decoder=True)
-        CONTEXT = getattr(architecture, "max_position_embeddings", 0) or 2**31  # tokens, prompt and answer together
+        positions = getattr(architecture, "max_position_embeddings", 0) or getattr(architecture, "max_seq_len", 0)
+        CONTEXT = positions if positions > 0 else 2**31  # tokens, prompt and answer together
+        rope = getattr(architecture, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":  # one longer row would change the positions of all others in its batch
+            CONTEXT = min(CONTEXT, rope["original_max_position_embeddings"])
 
 
         def plain(text):

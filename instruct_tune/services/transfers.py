@@ -218,8 +218,13 @@ class Transfers:
         """Folders that runs of this lab were trained on, by the sha256 of their weights."""
         runs = (run for run in self._store.all() if viewer.sees(run.owner))
         trained = ((run.config["model"], run.provenance) for run in runs)
-        local = ((model, weights) for model, weights in trained if weights.get("weights_source") == LOCAL_FOLDER)
-        return {str(weights["weights_sha256"]): model for model, weights in local if os.path.isdir(model)}
+        # An imported run may say where its weights came from, and not what they are.
+        local = (
+            (model, weights["weights_sha256"])
+            for model, weights in trained
+            if weights.get("weights_source") == LOCAL_FOLDER and weights.get("weights_sha256")
+        )
+        return {str(sha256): model for model, sha256 in local if os.path.isdir(model)}
 
 
 def _subject(run: Run) -> Subject:

@@ -120,6 +120,17 @@ def test_other_peoples_text_is_only_text(text):
     assert len([line for line in outside.splitlines() if line.startswith("# ")]) == 1
 
 
+@pytest.mark.parametrize("text", HOSTILE)
+def test_claims_of_an_imported_run_stay_in_their_code(text):
+    run, evaluations, metrics = recorded()
+    claimed = {"weights_sha256": f"`a`\n\n{text}", "data_fingerprint": f"b``\n# {text}"}
+    card = model_card(dataclasses.replace(run, provenance={**run.provenance, **claimed}), evaluations, metrics)
+    assert card.count("\n# ") == 1
+    line = next(line for line in card.splitlines() if line.startswith("- Fingerprint"))
+    assert line.endswith("```") or text.rstrip().endswith("`")
+    assert "``` b``" in line or "```b``" in line
+
+
 @pytest.mark.parametrize("template", ["lesson", "chat"])
 def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeypatch, template):
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))

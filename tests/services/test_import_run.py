@@ -48,6 +48,13 @@ def run_folders(lab):
     return sorted(path.name for path in (lab.data_dir / "runs").iterdir())
 
 
+def test_a_run_that_names_a_folder_and_no_weights_stops_no_later_import(lab, tmp_path):
+    claims = json.dumps({"weights_source": "local folder"})
+    base = json.dumps({**PLAIN, "base_model_name_or_path": str(tmp_path)})
+    lab.transfers.import_run(HOST, zipped(tmp_path / "a.zip", adapter_config__json=base, facts__json=claims))
+    assert lab.transfers.import_run(HOST, zipped(tmp_path / "b.zip"))
+
+
 @pytest.mark.slow
 def test_a_run_that_went_out_and_came_back_answers_the_same(lab, exported):
     run_id, file = exported

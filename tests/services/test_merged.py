@@ -92,6 +92,23 @@ def test_other_weights_of_the_same_name_are_not_merged_into(lab, run_id, tmp_pat
         lab.store.update(run_id, provenance={"weights_sha256": provenance["weights_sha256"]})
 
 
+def test_a_run_that_does_not_say_what_it_was_trained_on_is_merged(lab, run_id, tmp_path):
+    lab.transfers.export(HOST, run_id, tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as out, zipfile.ZipFile(tmp_path / "in.zip", "w") as arriving:
+        for name in ("adapter_config.json", "adapter_model.safetensors", "run_config.json"):
+            arriving.writestr(name, out.read(name))
+    plain = lab.transfers.import_run(HOST, tmp_path / "in.zip")
+    assert lab.transfers.export_merged(HOST, plain, tmp_path / "merged.zip").is_file()
+
+
+@pytest.mark.parametrize(("own", "ends"), [(None, [2]), (5, [5, 2]), ([5, 6], [5, 6, 2]), ([2, 5], [2, 5]), (2, 2)])
+def test_a_merged_model_ends_where_the_rows_do(tmp_path, own, ends):
+    file = tmp_path / "generation_config.json"
+    file.write_text(json.dumps({"eos_token_id": own, "temperature": 0.6}))
+    merged_model._end_at(2, tmp_path)
+    assert json.loads(file.read_text()) == {"eos_token_id": ends, "temperature": 0.6}
+
+
 def test_where_nothing_can_be_written_it_is_an_error(lab, run_id, tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         lab.transfers.export_merged(HOST, run_id, tmp_path / "missing" / "x.zip")

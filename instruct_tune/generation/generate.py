@@ -265,7 +265,8 @@ def _by_generate(
 ) -> list[list[int]]:
     """The ids from transformers' ``generate``, padding included."""
     width = prompts.input_ids.shape[1]
-    criteria = _TokenCallback(reader, width, on_tokens if settings.num_beams == 1 else None, stopping)
+    one_way = settings.num_beams == 1
+    criteria = _TokenCallback(reader, width, on_tokens if one_way else None, stopping, ends_rows=one_way)
     extra: dict[str, Any] = {}
     if prompts.adapter_names:
         # Beam search expands each row into num_beams adjacent rows.
@@ -337,7 +338,10 @@ def _isolated_seed(loaded: LoadedModel, seed: int) -> Iterator[None]:
 
 
 class _TokenCallback(StoppingCriteria):
-    """Reports every token; ends a row at a stop text, and all rows on ``stopping()``."""
+    """Reports every token; ends all rows on ``stopping()``, and with ``ends_rows`` a row at a stop text.
+
+    Beams go on at a stop text, as the lab's own do: the best one is cut before it afterwards.
+    """
 
     def __init__(
         self,
@@ -345,15 +349,16 @@ class _TokenCallback(StoppingCriteria):
         prompt_width: int,
         on_tokens: Callable[[list[str]], None] | None,
         stopping: Callable[[], bool],
+        ends_rows: bool,
     ):
-        self.reader, self.prompt_width = reader, prompt_width
+        self.reader, self.prompt_width, self.ends_rows = reader, prompt_width, ends_rows
         self.on_tokens, self.stopping, self.stopped = on_tokens, stopping, False
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         self.stopped = self.stopping()
         if self.on_tokens and not self.stopped:
             self.on_tokens([self.reader.answer(ids).text for ids in self._new(input_ids)])
-        if self.stopped or not self.reader.stop:
+        if self.stopped or not (self.ends_rows and self.reader.stop):
             return torch.full((input_ids.shape[0],), self.stopped, device=input_ids.device, dtype=torch.bool)
         return torch.tensor([self.reader.stopped(ids) for ids in self._new(input_ids)], device=input_ids.device)
 

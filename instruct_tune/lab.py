@@ -161,6 +161,7 @@ class Lab:
         if self._trackio:
             self._trackio.close(timeout)
         self.rooms.close()
+        self.housekeeping.finish_archive()
         self.store.close()
         if self._lock:
             self._lock.release()

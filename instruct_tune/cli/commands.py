@@ -107,6 +107,8 @@ def _train(args: argparse.Namespace) -> Outcome:
 
 def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
     """Start (or resume) a run and wait for it; the first Ctrl-C stops it and keeps the adapter."""
+    if args.resume and (args.preset or args.name or _overrides(args)):
+        raise SettingsError(["a resumed run keeps its own settings and name: --continue begins a new run with others"])
     run_id = lab.training.resume(HOST, args.resume) if args.resume else _start(lab, args)
     print(f"run {run_id}", file=sys.stderr)
     with _stop_on_signal(lambda: lab.training.stop(HOST, run_id)) as signals:

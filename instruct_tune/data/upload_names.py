@@ -14,12 +14,17 @@ LONGEST = 80
 
 def remember(kept: Path, name: str) -> None:
     """Store ``name`` as the original name of the uploaded file ``kept``."""
-    Path(f"{kept}{_ENDING}").write_text(" ".join(name.split())[-LONGEST:], encoding="utf-8", errors="replace")
+    Path(name_file(kept)).write_text(" ".join(name.split())[-LONGEST:], encoding="utf-8", errors="replace")
+
+
+def name_file(kept: str | Path) -> str:
+    """Path of the file that holds the original name of the uploaded file ``kept``."""
+    return f"{kept}{_ENDING}"
 
 
 def uploaded_as(source: str | Path) -> str | None:
     """Return the original name of an uploaded file; None for any other file."""
-    note = f"{source}{_ENDING}"
+    note = name_file(source)
     # os.path returns False where Path raises, for example for a name that is too long.
     return Path(note).read_text(encoding="utf-8") if os.path.isfile(note) else None
 

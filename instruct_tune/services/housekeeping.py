@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ..config.viewer import HOST
+from ..data.upload_names import name_file
 from ..store import disk_reserve
 from ..store.archive import RunArchive
 from ..store.clock import Clock
@@ -100,7 +101,8 @@ class Housekeeping:
                 attempt(partial(self._training.delete, HOST, run.id), f"delete the private run {run.id}")
             elif self._access.multi_user and expires(run):
                 attempt(partial(self._training.delete, HOST, run.id), f"delete the visitor's run {run.id}")
-        in_use = {real_path(run.config["data"]["source"]) for run in runs if run.live}
+        sources = {real_path(run.config["data"]["source"]) for run in runs if run.live}
+        in_use = sources | {name_file(source) for source in sources}
         for file in self._uploads.folder.rglob("*"):
             attempt(partial(_remove_if_old, file, oldest, in_use), f"remove the upload {file.name}")
 
@@ -108,6 +110,11 @@ class Housekeeping:
         """Copy what has changed to the archive, where the host has named one."""
         if self._archive:
             attempt(partial(self._archive.update, self._store), "copy the runs to the archive")
+
+    def finish_archive(self) -> None:
+        """Before the history is closed: the copy of a run that was deleted since goes with it."""
+        if self._archive:
+            attempt(partial(self._archive.remove_deleted, self._store), "remove the copies of deleted runs")
 
     def _work(self) -> None:
         next_hourly = 0.0

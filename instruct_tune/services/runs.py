@@ -99,10 +99,16 @@ class Runs:
             "metrics": self._store.metrics(run_id),
             "samples": self.samples(viewer, run_id),
             "events": self.events(viewer, run_id),
-            "changes": self._store.changes(run_id),
+            "changes": self._changes(viewer, run),
             "evaluations": self.evaluations(viewer, run_id),
             "findings": self._findings.of(run, self._store.last_metrics(run_id)),
         }
+
+    def _changes(self, viewer: Viewer, run: Run) -> list[dict[str, Any]]:
+        changes = self._store.changes(run.id)
+        return (
+            changes if viewer.host else [{**each, "reason": message_to_share(run, each["reason"])} for each in changes]
+        )
 
     def status(self, viewer: Viewer, run_id: str) -> RunState:
         """Status, phase, step, the last metric of each kind and findings of a run."""

@@ -169,11 +169,12 @@ class TrainingJob:
     def execute(self, resume: bool) -> None:
         """Do the whole run. Does not raise: a stop or an error becomes the run's status."""
         try:
-            self._execute(resume)
-        except Stopped:
-            step = self.store.get(self.run.id).step
-            at = f"at step {step}, before the next was done" if step else "before the first step was done"
-            self._end(self.leave.status, f"{self.leave.words} {at}.")
+            try:
+                self._execute(resume)
+            except Stopped:
+                step = self.store.get(self.run.id).step
+                at = f"at step {step}, before the next was done" if step else "before the first step was done"
+                self._end(self.leave.status, f"{self.leave.words} {at}.")
         except Exception as error:
             # The boundary of the thread: no error of a run may end it.
             self._fail(failure(error, self.store.data_dir))

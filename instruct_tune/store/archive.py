@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _COPY = re.compile(r"([\w-]+)\.(\d+)\.zip")
 """``RUN.REVISION.zip``."""
 _PARTIAL = "archive.partial"
+_OLDER = -1
+"""Stands for the revision of a copy that an earlier process made: it may be older than the run."""
 
 
 class RunArchive:
@@ -57,11 +59,9 @@ class RunArchive:
         Raises OSError where a run cannot be copied, as when the folder is full or gone, after all others were tried.
         What was copied before stays.
         """
+        self.remove_deleted(store)
         revisions, runs, copies = store.revisions(), store.all(), self._copies()
         faults = []
-        for run_id in self._copied.keys() - {run.id for run in runs}:
-            self._remove(run_id, copies.get(run_id, []))
-            del self._copied[run_id]
         for run in runs:
             revision = revisions.get(run.id)
             if revision is None or not _is_sealed(run) or self._copied.get(run.id) == revision:
@@ -72,6 +72,14 @@ class RunArchive:
                 faults.append(error)
         if faults:
             raise faults[0]
+
+    def remove_deleted(self, store: RunStore) -> None:
+        """Remove the copies of the runs that were deleted. Raises OSError where the folder is gone."""
+        deleted = self._copied.keys() - {run.id for run in store.all()}
+        copies = self._copies() if deleted else {}
+        for run_id in deleted:
+            self._remove(run_id, copies.get(run_id, []))
+            del self._copied[run_id]
 
     def _renew(self, store: RunStore, run_id: str, revision: int, copies: list[int]) -> None:
         """Make the copy of a revision, if it is not among ``copies``, and remove the older ones."""
@@ -124,6 +132,9 @@ class RunArchive:
         """Unpack the newest whole copy, if the run's folder is not there."""
         final = self._data_dir / "runs" / run_id
         if final.exists():
+            # So that its copy goes with it. A damaged folder may be all that is left beside the copy.
+            if snapshot.read(final) is not None:
+                self._copied.setdefault(run_id, _OLDER)
             return True
         for revision in revisions:
             try:

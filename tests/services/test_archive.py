@@ -185,3 +185,30 @@ def test_a_slow_bucket_does_not_keep_the_lab_from_closing(places, monkeypatch):
         lab.close(timeout=0.5)
         assert time.monotonic() - began < PATIENCE / 4
     let_go.set()
+
+
+def test_a_run_that_is_deleted_by_a_later_process_does_not_come_back(places):
+    data, bucket = places
+    with opened(data) as lab:
+        gone, stays = trained(lab, smoke(), "gone"), trained(lab, smoke(), "stays")
+        lab.housekeeping.update_archive()
+        assert len(copies(bucket)) == 2
+    with opened(data) as lab:
+        lab.training.delete(HOST, gone)
+    assert [name.partition(".")[0] for name in copies(bucket)] == [stays]
+    with opened(data) as lab:
+        assert [run["id"] for run in lab.runs.summaries(HOST)] == [stays]
+        lab.housekeeping.update_archive()
+    assert len(copies(bucket)) == 1
+
+
+def test_a_damaged_folder_does_not_take_the_copy_with_it(places):
+    data, bucket = places
+    with opened(data) as lab:
+        run_id = trained(lab, smoke(), "kept")
+        lab.housekeeping.update_archive()
+    shutil.rmtree(data)
+    (data / "runs" / run_id).mkdir(parents=True)
+    with opened(data) as lab:
+        lab.housekeeping.update_archive()
+    assert len(copies(bucket)) == 1

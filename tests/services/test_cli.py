@@ -73,6 +73,11 @@ def test_a_run_that_fails_is_a_persons_problem(refused, tmp_path):
     assert "No row fits" in refused("train", "--preset", "smoke", "--set", "train.max_length=8")
 
 
+@pytest.mark.parametrize("more", [["--set", "train.learning_rate=1"], ["--preset", "smoke"], ["--name", "other"]])
+def test_a_resume_takes_no_other_settings(refused, more):
+    assert "keeps its own settings" in refused("train", "--resume", "any", *more)
+
+
 def test_only_a_run_that_ended_early_can_be_resumed(refused, trained):
     folder, run_id = trained
     assert "is finished" in refused("train", "--resume", run_id, "--data-dir", folder)

@@ -221,6 +221,22 @@ def full(monkeypatch):
     return full
 
 
+def test_a_stop_that_cannot_be_written_down_ends_the_run_all_the_same(tmp_path, full, monkeypatch):
+    with opened(tmp_path / "data") as lab:
+        locate = lab.devices.choose().locate
+
+        def stop_meanwhile(*given):
+            (run,) = lab.store.all()
+            lab.training.stop(HOST, run.id)
+            full.set()
+            return locate(*given)
+
+        monkeypatch.setattr(type(lab.devices.choose()), "locate", lambda self, *given: stop_meanwhile(*given))
+        run = lab.training.wait(lab.training.start(HOST, SHORT), PATIENCE)
+        assert (run.status, run.error_kind) == ("failed", "disk")
+        lab.training.delete(HOST, run.id)
+
+
 def test_a_start_that_cannot_be_written_down_leaves_no_run_behind(tmp_path, full):
     with opened(tmp_path / "data") as lab:
         create = lab.store.create

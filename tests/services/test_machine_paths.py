@@ -121,6 +121,18 @@ def test_visitors_read_no_folder_either(lab, run_id, place):
     assert shown["run"]["facts"]["fixed_prompt"] == lab.runs.details(HOST, run_id)["facts"]["fixed_prompt"]
 
 
+def test_what_a_run_failed_of_names_no_folder_to_visitors(lab, run_id, place):
+    message = f"The disk with {place / 'data'} is full."
+    lab.store.update(run_id, status="failed", message=message)
+    try:
+        assert SECRET in lab.runs.details(HOST, run_id)["changes"][-1]["reason"]
+        changes = lab.runs.details(VISITOR, run_id)["changes"]
+        assert changes[-1]["reason"] == "The disk with data is full."
+        assert SECRET not in json.dumps(changes)
+    finally:
+        lab.store.update(run_id, status="finished", message="")
+
+
 def test_a_relative_folder_is_a_folder_too(lab, run_id, place, monkeypatch):
     monkeypatch.chdir(place.parent)
     config = lab.store.get(run_id).config

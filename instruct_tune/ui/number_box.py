@@ -1,6 +1,7 @@
-"""A number box that can be empty, and whose error about a number out of range names it.
+"""A number box that can be empty, and whose error about a number out of range names it; a slider that holds any number.
 
-gradio's own turns no value into 0 once it is drawn, and its error names only the value and the bound.
+gradio's own box turns no value into 0 once it is drawn, and its error names only the value and the bound. Its slider
+refuses every event that it is an input of while a configuration from elsewhere has put a number beyond its ends there.
 """
 
 from __future__ import annotations
@@ -32,3 +33,14 @@ with without_stubs():
         def postprocess(self, value: float | str | None) -> float | int | str:
             """What the browser gets."""
             return "" if value is None or isinstance(value, str) else self.round_to_precision(value, self.precision)
+
+    class OpenSlider(gr.Slider):
+        """gradio's slider over the usual values; the configuration's validation says which others are right."""
+
+        def get_block_name(self) -> str:
+            """The component that the browser draws."""
+            return "slider"
+
+        def preprocess(self, payload: float) -> float:
+            """The number that handlers get."""
+            return payload

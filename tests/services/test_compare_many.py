@@ -15,6 +15,7 @@ from instruct_tune.models import lora
 from instruct_tune.runs.examples import put_recorded
 from instruct_tune.services import inference
 from instruct_tune.services.answerers import read_answerers
+from instruct_tune.ui.compare import batch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QUESTION = ("Say hi", "", {"max_new_tokens": 12})
@@ -177,3 +178,8 @@ def test_who_can_join_is_the_run_its_checkpoints_and_others_of_its_model(two_run
         assert other not in [run.id for run, _ in lab.inference.comparable(stranger, one)]
     finally:
         lab.store.update(other, owner=None)
+
+
+def test_a_third_run_that_is_called_like_another_column_has_a_column():
+    assert batch._distinct(["Base", "Tuned", "Tuned"]) == ["Base", "Tuned", "Tuned (third)"]
+    assert batch._distinct(["Base", "Tuned", "instruction"]) == ["Base", "Tuned", "instruction (third)"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gradio as gr
 import pytest
 
-from instruct_tune.ui.number_box import NumberBox
+from instruct_tune.ui.number_box import NumberBox, OpenSlider
+from instruct_tune.ui.train import settings_form
 
 
 def test_no_value_is_an_empty_text_for_the_browser_and_none_for_handlers():
@@ -25,3 +26,11 @@ def test_numbers_pass_rounded():
 def test_the_error_names_the_box(value, words):
     with pytest.raises(gr.Error, match=f"^'?Held-out rows: choose {words}"):
         NumberBox(1, label="Held-out rows", minimum=1, maximum=50).preprocess(value)
+
+
+def test_a_setting_from_elsewhere_beyond_the_sliders_ends_stops_no_event():
+    slider = OpenSlider(1, 64, 8, step=1)
+    assert slider.preprocess(128) == 128
+    assert slider.get_config()["maximum"] == 64
+    fields = [*settings_form.FEW, *settings_form.LORA, *settings_form.STEPS, *settings_form.OPTIMIZER]
+    assert {field.kind for field in fields if field.kind} == {OpenSlider}

@@ -108,7 +108,7 @@ class BatchPanel:
         lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
         if not lines:
             raise DataError("Type instructions first, one a line.")
-        names = [*TITLES, *([self.third.label_of(third, run_id)] if third else [])]
+        names = _distinct([*TITLES, *([self.third.label_of(third, run_id)] if third else [])])
         answerers = third_model.answerers(run_id, strength, third, third_strength)
         yield [f"0 of {len(lines)} answered…", gr.Column(visible=False), gr.skip(), [], gr.Button(visible=True)]
         with self.turns.of(session()) as stop:
@@ -128,6 +128,18 @@ class BatchPanel:
 def _updates(rows: list[dict[str, str]], names: Sequence[str], words: str, at_work: bool) -> list[Any]:
     table = gr.Dataframe(_table(rows, names), column_widths=_widths(len(names)))
     return [words, gr.Column(visible=bool(rows)), table, rows, gr.Button(visible=at_work)]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names of the columns: that of a run may be another column's."""
+    taken = {"instruction"}
+    distinct = []
+    for name in names:
+        while name in taken:
+            name = f"{name} (third)"
+        taken.add(name)
+        distinct.append(name)
+    return distinct
 
 
 def answer_rows(

@@ -93,6 +93,11 @@ def is_link(request: gr.Request) -> bool:
     return params.get("tab") == "compare" or params.get("exhibit") in ("beams", "compare")
 
 
+def decoded_how(generation: Mapping[str, Any], strength: float) -> str:
+    """How answers are decoded, in words, and the adapter's strength where it is not its own."""
+    return decoding(generation).rstrip(".") + ("." if strength == 1 else f", adapter at {strength:g}.")
+
+
 LONGEST_KEPT = 400
 """Characters of a question or an answer in a note."""
 
@@ -101,7 +106,8 @@ class SharingPanel:
     """A fold with two buttons and the box for the link.
 
     ``wire`` takes ``shown``: run, source, row, instruction and input, in this order; ``decoded``: the controls of
-    decoding; ``recorded``: how recorded answers were decoded, empty for others; ``answers``: base and tuned;
+    decoding; ``how_decoded``: how the shown answers were, which the controls need not say any more; ``answers``: base
+    and tuned;
     ``named``: query parameter of the link → control.
     """
 
@@ -117,12 +123,12 @@ class SharingPanel:
         self,
         shown: Sequence[Any],
         decoded: Sequence[Any],
-        recorded: gr.State,
+        how_decoded: gr.State,
         answers: Sequence[Any],
         named: Mapping[str, Any],
     ) -> None:
         """Connect the buttons to the components that the class describes."""
-        self.keep.click(self._keep, [*shown, *decoded, recorded, *answers], None, **QUIET)
+        self.keep.click(self._keep, [*shown, *decoded, how_decoded, *answers], None, **QUIET)
         shown_texts = [self.address, self.frames]
         revealed = self.link.click(lambda: [gr.Code(visible=True)] * 2, None, shown_texts, **QUIET)
         revealed.then(None, list(named.values()), shown_texts, js=AS_LINK.replace("NAMES", str(list(named))), **QUIET)
@@ -132,14 +138,12 @@ class SharingPanel:
         self, run_id: str | None, source: str, number: float | None, instruction: str, input_text: str, *values: Any
     ) -> None:
         """Append question, answers and settings to the run's notes."""
-        *decoded, strength, recorded, base, tuned = values
+        *decoded, strength, how_decoded, base, tuned = values
         if not run_id or not (base or tuned):
             raise DataError("There are no answers to keep: Compare makes some.")
         row = "my own instruction" if source == TYPED else f"held-out row {int(number or 1)}"
-        # The controls may have changed since an evaluation made its answers.
-        how = recorded.rstrip(".") or (
-            decoding(settings(*decoded)).rstrip(".") + ("" if strength == 1 else f", adapter at {strength:g}")
-        )
+        # The controls may have changed since the answers were made.
+        how = (how_decoded or decoded_how(settings(*decoded), strength)).rstrip(".")
         note = [f"{time.strftime('%Y-%m-%d %H:%M')}, {row}. {how}.", f"Asked: {_short(instruction)}"]
         note += [f"Input: {_short(input_text)}"] if input_text else []
         note += [f"{name}: {_short(text)}" for name, text in zip(NAMES.values(), (base, tuned), strict=True)]

@@ -30,7 +30,7 @@ from .decoding import DecodingPanel
 from .held_out import HeldOutRow, HeldOutRows
 from .question import QuestionPanel, answer_box, no_expected, texts
 from .search import SearchPanel
-from .sharing import Link, SharingPanel, is_link
+from .sharing import Link, SharingPanel, decoded_how, is_link
 from .text import HELD_OUT, TYPED, answer_details, recorded_details, state_sentence
 from .third_model import NOBODY, ThirdModelPanel
 from .third_model import answerers as chosen_answerers
@@ -64,7 +64,7 @@ class CompareTab:
         ready = run_picker.by_preference(run_picker.answering(runs=runs, answerers=answerers, access=access))[:1]
         first = self.rows.first(ready[0]["id"] if ready else None)
         # How recorded answers were decoded; empty where the answers on the page are of now.
-        self.recorded = gr.State(first.decoding)
+        self.how_decoded = gr.State(first.decoding)
         bench = workbench("compare")
         with bench.choose:
             self.run = run_picker.run_choice("compare-run", ready if first.answers else [])
@@ -158,7 +158,7 @@ class CompareTab:
         self.third.who.change(
             self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.details[-1]], **QUIET
         )
-        self.kept.wire(question.shown, self.decoding.controls, self.recorded, self.answers[: len(NAMES)],
+        self.kept.wire(question.shown, self.decoding.controls, self.how_decoded, self.answers[: len(NAMES)],
                        self.link.named)  # fmt: skip
         self._wire_changes(answering, reading, searching)
 
@@ -180,7 +180,10 @@ class CompareTab:
             shown = dropped.then(handler, inputs, outputs, trigger_mode="always_last", **QUIET)
             # A row that cannot be read leaves instructions to type.
             shown.failure(lambda run_id: gr.Button(interactive=bool(run_id)), self.run, self.ask, **QUIET)
-        question.source.input(self._source, inputs, outputs, **QUIET)
+        # Of two quick choices the last one counts.
+        question.source.input(
+            self._source, inputs, outputs, cancels=[reading], **{**QUIET, "trigger_mode": "always_last"}
+        )
         for box in (question.instruction, question.input):
             box.input(
                 self._on_edit,
@@ -210,13 +213,13 @@ class CompareTab:
     @property
     def _outputs(self) -> list[Any]:
         """What an answer updates, in the order of ``_updates``."""
-        return [*self.answers, *self.details, self.state, self.stop, self.recorded, *self.difference.outputs]
+        return [*self.answers, *self.details, self.state, self.stop, self.how_decoded, *self.difference.outputs]
 
     def _updates(
-        self, boxes: Sequence[Any], details: Sequence[str], state: str, at_work: bool = False, recorded: str = ""
+        self, boxes: Sequence[Any], details: Sequence[str], state: str, at_work: bool = False, how_decoded: str = ""
     ) -> list[Any]:
         """The updates of ``_outputs`` for other answers, without a difference."""
-        return [*boxes, *details, state, gr.Button(visible=at_work), recorded, *self.difference.blank]
+        return [*boxes, *details, state, gr.Button(visible=at_work), how_decoded, *self.difference.blank]
 
     @property
     def _blank(self) -> list[Any]:
@@ -233,7 +236,7 @@ class CompareTab:
         language = guess(row.example.output)
         boxes = [gr.Code(text, language=guess(text) or language) for text in texts]
         details = [recorded_details(answers, side) for side in WHO]
-        shown = self._updates(boxes, details, row.sentence, recorded=row.decoding)
+        shown = self._updates(boxes, details, row.sentence, how_decoded=row.decoding)
         return [*shown[: -len(self.difference.outputs)], *self.difference.updates(row.example.output, *texts)]
 
     def _drop_decoding(self, request: gr.Request) -> None:
@@ -309,7 +312,8 @@ class CompareTab:
         language = guess(expected or "")
         labels = [*NAMES.values(), self.third.label_of(third, run_id) if third else "Third"]
         empty = [gr.Code("", language=language, label=label) for label in labels]
-        yield self._updates(empty, [""] * len(WHO), "Waiting for the model…", at_work=True)
+        how = decoded_how(settings, strength)
+        yield self._updates(empty, [""] * len(WHO), "Waiting for the model…", at_work=True, how_decoded=how)
         unchanged = [gr.skip()] * (len(self._outputs) - 2 * len(WHO) - 2)
         window = session()
         with self.turns.of(window) as stop:

@@ -23,7 +23,7 @@ from ..browser_state import Memory, recent_sources, with_recent
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
 from ..formatting import hours
-from ..number_box import NumberBox
+from ..number_box import NumberBox, OpenSlider
 from ..pending_upload import mark_storing
 from .filter_text import read_steps, usual_for, write_steps
 
@@ -164,7 +164,7 @@ class ColumnsPanel:
                 self._boxes[part] = form.add(f"data.columns.{part}", _box(part), FOLD)
             self._share = form.add(
                 "data.test_size",
-                gr.Slider(0.05, 0.5, 0.2, step=0.05, label="Held-out share", info="Rows kept for measuring"),
+                OpenSlider(0.05, 0.5, 0.2, step=0.05, label="Held-out share", info="Rows kept for measuring"),
                 FOLD,
             )
             self._seed = form.add(

@@ -135,7 +135,10 @@ class RunsTab:
         chosen, buttons = self.panel.chosen, self.panel.buttons
         begun = [chosen, self.by_itself, *self.details.outputs]
         tab.select(self._arrive, [chosen, self.by_itself], begun, **QUIET)
-        self.panel.table.select(self._choose, None, [chosen, *self.details.outputs], **ONE_BY_ONE, **QUIET)
+        picked = [chosen, self.by_itself, *self.details.outputs]
+        self.panel.table.select(self._choose, None, picked, **ONE_BY_ONE, **QUIET)
+        # Who writes about the run that the tab chose has chosen it.
+        gr.on([self.notes.notes.focus, self.notes.tags.focus], lambda: None, None, self.by_itself, **QUIET)
         buttons["open"].click(self._in_train, chosen, [shown_run, tabs], **QUIET)
         for name, run in (("compare", compare_run), ("evaluate", evaluate_run)):
             buttons[name].click(self._in_tab(ACTIONS[name]), chosen, [run, tabs], **QUIET)
@@ -194,7 +197,7 @@ class RunsTab:
     @user_errors
     def _choose(self, event: gr.SelectData) -> list[Any]:
         # By the id in the row: the list may have changed since it was drawn.
-        return [event.row_value[-1], *self.details.show(event.row_value[-1])]
+        return [event.row_value[-1], None, *self.details.show(event.row_value[-1])]
 
     @user_errors
     def _embed(self, run_id: str | None) -> Any:

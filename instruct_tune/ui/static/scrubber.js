@@ -145,9 +145,17 @@ const draw = () => {
   mark();
 };
 
+// The buttons are made anew: who was on one of them stays there.
+const refill = (box, children) => {
+  const place = [...box.children].indexOf(document.activeElement);
+  box.replaceChildren(...children);
+  box.children[place]?.focus();
+};
+
 const drawPrompts = () => {
-  part('prompts').replaceChildren(
-    ...value.prompts.map((each, which) => {
+  refill(
+    part('prompts'),
+    value.prompts.map((each, which) => {
       const words = each.instruction.replace(/\s+/g, ' ');
       const tab = make('button', '', `${KINDS[each.kind]}: ${words.length > 28 ? words.slice(0, 27) + '…' : words}`);
       tab.setAttribute('role', 'tab');
@@ -162,7 +170,7 @@ const drawPrompts = () => {
   );
   const names = {held_out_loss: 'held-out loss', general_loss: 'general loss', bleu: 'BLEU'};
   const best = Object.entries(value.best).filter(([, step]) => step !== null);
-  part('best').replaceChildren(
+  refill(part('best'), [
     ...(best.length ? ['Best by'] : []),
     ...best.map(([name, step]) => {
       const button = make('button', '', `${names[name]}: step ${step}`);
@@ -171,7 +179,7 @@ const drawPrompts = () => {
       });
       return button;
     }),
-  );
+  ]);
 };
 
 const go = place => {

@@ -19,7 +19,7 @@ from ...config.run_config import OPTIMIZERS, OVERLONG, SCHEDULERS, STRATEGIES
 from ...config.text_limits import LONGEST_OWN_PROMPT
 from ..first_preset import first_preset
 from ..form import OWN_PROMPTS, Form, shown_value
-from ..number_box import NumberBox
+from ..number_box import NumberBox, OpenSlider
 
 FIRST = PRESETS[first_preset()]
 """The initial values of the controls."""
@@ -72,7 +72,7 @@ FEW = (
     Field("data.limit", "Training rows", "More rows teach more and take longer; empty: all",
           options={"elem_id": "train-rows", "placeholder": "all"}),
     Field("train.num_train_epochs", "Epochs", "How often the rows are gone through; many times is learning by heart"),
-    Field("lora.r", "Rank", "Higher can learn more", kind=gr.Slider,
+    Field("lora.r", "Rank", "Higher can learn more", kind=OpenSlider,
           options={"minimum": 1, "maximum": 64, "step": 1, "elem_id": "train-rank"}),
     Field("train.learning_rate", "Learning rate",
           "Size of a step. Too high: the loss explodes; too low: nothing changes",
@@ -84,7 +84,7 @@ LORA = (
     Field("lora.use_rslora", "Rank-stabilised",
           "Scale by alpha / square root of the rank instead, so that high ranks are not muted"),
     Field("lora.lora_dropout", "Dropout",
-          "Higher learns less by heart: so much of the adapter's input is left out at random", kind=gr.Slider,
+          "Higher learns less by heart: so much of the adapter's input is left out at random", kind=OpenSlider,
           options={"minimum": 0, "maximum": 0.5, "step": 0.05}),
     Field("lora.target_modules", "Target modules",
           "Where the adapter sits: auto (query and value), all-linear (learns more), names or a pattern"),

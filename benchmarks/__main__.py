@@ -1,6 +1,6 @@
 """``python -m benchmarks``: the lab beside what people would use instead; a table, and with flags JSON and a plot.
 
-Same weights, same rows, same settings, in one process, alternating; medians are told, and the
+Same weights, same rows, same settings, in one process, alternating; medians are printed, and the
 ratio's lowest and highest. Run nothing else beside it. Figures of different machines do not
 compare; the ratios of one run do.
 """

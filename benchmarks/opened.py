@@ -33,7 +33,7 @@ _IS_DRAWN = """selector => {
     const part = [...document.querySelectorAll(selector)].find(each => each.getClientRects().length);
     return Boolean(part && (part.matches('svg, .bar') ? part.getBoundingClientRect().width : part.innerText.trim()));
 }"""
-# In the page: asked from outside, the answer waits for whatever the page does after it has drawn the content.
+# In the page: from outside, the answer waits for whatever the page does after it has drawn the content.
 _CLICK = f"""([tab, selector, most]) => new Promise(done => {{
     const began = performance.now(), isDrawn = {_IS_DRAWN};
     const look = () => {{

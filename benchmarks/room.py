@@ -3,7 +3,7 @@
 Everybody joins in the same second, guesses, votes, and follows the room as its page does. Then the room's host trains;
 how much the others slow that down is measured in pairs of windows, with and without their requests. The pages are
 closed for that, and plain clients send what they would: people draw their pages on machines of their own. Then
-everybody starts a run, the lab is killed (SIGKILL) and starts again, and the room is asked whether anything is lost.
+everybody starts a run, the lab is killed (SIGKILL) and starts again, and the room shows whether anything is lost.
 Run nothing else beside it. Exit status 1 where something is lost, counted twice, or slower than wanted.
 """
 

@@ -1,6 +1,6 @@
 """``python -m benchmarks.why_04 --dataset rows.json``: what the lesson's two BLEU numbers hang on, measured here.
 
-One ``quick`` run on Code Alpaca rows, then the same base and tuned model are asked as the lesson asks, with one
+One ``quick`` run on Code Alpaca rows, then the same base and tuned model answer as in the lesson, with one
 thing changed at a time: beams, the limit, how many rows. Only numbers are written, no text of a row. What the data
 folder holds is not measured again, and an evaluation that was broken off goes on: with ``--data-dir`` this can be
 run in pieces. Minutes on two cores; run nothing else beside it.

@@ -69,7 +69,7 @@ def suitable_layers(model: torch.nn.Module) -> list[torch.nn.Linear]:
 
 @contextmanager
 def in_bf16(layers: Sequence[torch.nn.Linear]) -> Iterator[None]:
-    """Inside, ``layers`` multiply in bfloat16, forward and backward, whether or not a gradient is asked for.
+    """Inside, ``layers`` multiply in bfloat16, forward and backward, with gradients or without.
 
     So a layer that is computed a second time, under activation checkpointing, has the same numbers.
     """

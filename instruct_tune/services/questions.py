@@ -1,4 +1,4 @@
-"""Checks of what is asked of a model: prompts, the beginning of an answer, and how long it may be."""
+"""Checks of questions to a model: prompts, the beginning of an answer, and how long it may be."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class HubJobPanel:
         choice = [self.flavor, self.minutes, self.token]
         quoted = [self.agreed, self.go]
         self.ask.click(self._prices, self.token, [self.flavor, self.minutes, *quoted], **QUIET)
-        # The price is that of the last choice, also where the Hub was still being asked for one before.
+        # The price is that of the last choice, also where the Hub has not answered about one before.
         gr.on([self.flavor.input, self.minutes.input], self._quote, choice, quoted, trigger_mode="always_last", **QUIET)
         started = [self.chosen, *choice, self.agreed]
         self.go.click(self._start, started, [self.token, *quoted, *self.outputs], **QUIET)

@@ -139,13 +139,15 @@ def adapters_on(
         for each, folder in zip(answerers, folders, strict=True)
         if folder and not each.is_base
     }
+    # In memory an adapter is under its run's id, at whatever strength it answers.
+    keep = (*placed, *(each.run_id for each, _ in placed.values()))
     alone = Counter(each.run_id for each, _ in placed.values() if each.step is None)
     names: dict[str, str] = {}
     with ExitStack() as stack:
         for name, (each, folder) in placed.items():
             # The run's own adapter serves, at whatever strength, where no other strength of it is there.
             if each.step is None and (alone[each.run_id] == 1 or name == each.run_id):
-                models.with_adapter(loaded, each.run_id, folder, keep=tuple(placed))
+                models.with_adapter(loaded, each.run_id, folder, keep=keep)
                 names[name] = each.run_id
         for name, (each, folder) in placed.items():
             if name not in names:

@@ -26,12 +26,14 @@ GUESS, BLIND, SWEEP, BOARD = "guess", "blind", "sweep", "board"
 class Person:
     """Somebody in the room. ``id`` is theirs in this room alone; ``viewer`` (secret) is by whom they are known.
 
-    ``runs``: their runs, oldest first. ``handed_in``: the run that they handed in. ``changes``: how many they made.
+    ``joined``: when they came, in seconds since the epoch. ``runs``: their runs, oldest first. ``handed_in``: the run
+    that they handed in. ``changes``: how many they made.
     """
 
     id: str
     viewer: str
     name: str
+    joined: float = 0.0
     removed: bool = False
     runs: list[str] = field(default_factory=list)
     handed_in: str | None = None
@@ -153,7 +155,7 @@ class Room:
         self.ends = event["ends"]
 
     def _joined(self, event: Mapping[str, Any]) -> None:
-        person = Person(f"s{len(self.people) + 1}", event["viewer"], event["name"])
+        person = Person(f"s{len(self.people) + 1}", event["viewer"], event["name"], event["at"])
         self.people = {**self.people, person.viewer: person}
 
     def _renamed(self, event: Mapping[str, Any]) -> None:

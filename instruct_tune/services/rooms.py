@@ -134,17 +134,22 @@ class Rooms:
     def person(self, viewer: Viewer, room: Room) -> Person | None:
         """Who ``viewer`` is in the room; None for who never joined. Raises DataError for who was removed."""
         known = next((each for each in viewer.ids if each in room.people), None)
+        if known and room.people[known].removed and self.is_host(viewer, room):
+            # By a lab that let hosts remove themselves: it is their room.
+            return None
         return room.person(known) if known else None
 
     def joined(self, viewer: Viewer) -> tuple[Room, Person] | None:
         """The room that ``viewer`` joined last, and who they are there."""
         with self._lock:
             self.end_expired()
-            for room in reversed(self._rooms.values()):
-                for known in viewer.ids:
-                    if (person := room.people.get(known)) and not person.removed:
-                        return room, person
-        return None
+            found = [
+                (room, person)
+                for room in self._rooms.values()
+                for known in viewer.ids
+                if (person := room.people.get(known)) and not person.removed
+            ]
+        return max(found, key=lambda each: each[1].joined, default=None)
 
     def hosted_by(self, viewer: Viewer) -> Room | None:
         """The room that ``viewer`` opened last."""
@@ -178,7 +183,10 @@ class Rooms:
         """Remove somebody from the room, with what they chose; their browser cannot join it again."""
         with self._lock:
             room = self.hosted(viewer, code)
-            self._store(room, "removed", viewer=_named(room, person_id).viewer)
+            person = _named(room, person_id)
+            if person.viewer == room.host:
+                raise DataError("This is the room's host: end the room instead.")
+            self._store(room, "removed", viewer=person.viewer)
 
     # Rules
 

@@ -101,6 +101,9 @@ class Training:
         for run_id in self._rooms.same_run(viewer, config):
             if self._runs.is_visible(viewer, run_id):
                 run = self._store.get(run_id)
+                if run.parent:
+                    # It began with an adapter, which is no setting.
+                    continue
                 if (run.live and run.status != "stopping") or run.status == "finished":
                     return run_id
         return None

@@ -331,6 +331,35 @@ def test_equal_settings_are_one_run(lab, room, engine_held):
     engine_held.set()
 
 
+def test_a_run_that_goes_on_from_another_is_nobody_elses(lab, room):
+    first = lab.training.start(ANN, smoke(), "first")
+    lab.training.wait(first, PATIENCE)
+    child = lab.training.start(ANN, {}, "child", parent=first)
+    lab.training.wait(child, PATIENCE)
+    assert lab.store.get(child).config == lab.store.get(first).config
+    assert lab.training.start(BOB, smoke(), "mine") == first
+
+
+def test_a_host_who_joined_cannot_be_removed(lab, room):
+    host = lab.rooms.join(TEACHER, room, "Teacher")
+    with pytest.raises(DataError, match="end the room instead"):
+        lab.rooms.remove(TEACHER, room, host.id)
+    # As an earlier release stored it.
+    host.removed = True
+    assert lab.rooms.person(TEACHER, lab.rooms.get(room)) is None
+
+
+def test_the_room_that_was_joined_last_counts_whenever_it_was_opened(lab, room, tmp_path, monkeypatch):
+    monkeypatch.setattr(lab.rooms, "may_open", lambda *who: True)
+    later = lab.rooms.open(TEACHER, "Tuesday", 60)
+    lab.rooms.join(EVE, later, "Eve")
+    lab.rooms.join(EVE, room, "Eve")
+    assert lab.rooms.joined(EVE)[0].code == room
+    lab.close()
+    with opened(tmp_path / "data") as again:
+        assert again.rooms.joined(EVE)[0].code == room
+
+
 def test_a_private_run_is_joined_by_nobody_and_is_not_on_the_board(lab, room, tmp_path):
     file = tmp_path / "mine.json"
     write_rows(file, [{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(40)])

@@ -62,7 +62,10 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearP
     # The first copy represents the others: a text that occurs thousands of times would make millions of pairs.
     normal, place = list(groups), [members[0] for members in groups.values()]
     pairs = [NearPair(members[0], copy, 1.0) for members in groups.values() for copy in members[1:]]
-    sets = [_word_set(words[index]) for index in place]
+    sets = [
+        set(words[index]) if text.isascii() else _word_set(words[index])
+        for text, index in zip(normal, place, strict=True)
+    ]
     lengths = numpy.array([len(text) for text in normal], numpy.int64)
     firsts, seconds = (index.tolist() for index in _candidates(sets, lengths, threshold))
     ratios = process.cpdist(

@@ -16,9 +16,10 @@ import pytest
 from labs import PATIENCE, finished, opened, smoke
 
 from instruct_tune.config.viewer import HOST
-from instruct_tune.errors import DiskFullError, StoreError
+from instruct_tune.errors import DiskFullError, Stopped, StoreError
 from instruct_tune.lab import Lab
 from instruct_tune.models import lora
+from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.store import disk_reserve
 from instruct_tune.store.history import History
 from instruct_tune.store.lock import DataLock
@@ -222,16 +223,12 @@ def full(monkeypatch):
 
 
 def test_a_stop_that_cannot_be_written_down_ends_the_run_all_the_same(tmp_path, full, monkeypatch):
+    def stopped(job, resume):
+        full.set()
+        raise Stopped
+
+    monkeypatch.setattr(TrainingJob, "_execute", stopped)
     with opened(tmp_path / "data") as lab:
-        locate = lab.devices.choose().locate
-
-        def stop_meanwhile(*given):
-            (run,) = lab.store.all()
-            lab.training.stop(HOST, run.id)
-            full.set()
-            return locate(*given)
-
-        monkeypatch.setattr(type(lab.devices.choose()), "locate", lambda self, *given: stop_meanwhile(*given))
         run = lab.training.wait(lab.training.start(HOST, SHORT), PATIENCE)
         assert (run.status, run.error_kind) == ("failed", "disk")
         lab.training.delete(HOST, run.id)

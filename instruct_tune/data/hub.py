@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.environment import check_download
@@ -14,11 +15,16 @@ from ..util.progress import Loading
 
 if TYPE_CHECKING:
     import datasets
+    from datasets.packaged_modules.cache.cache import Cache
 
 UNKNOWN_LICENCE = "unknown"
 CARD, SETTINGS_FILE = "README.md", ".huggingface.yaml"
 _REMEDY = "download the file you want and give its path"
 HUB_INFO_SECONDS = 10.0
+_CSV_OPTIONS = {"keep_default_na": False}
+"""pandas would read the words None, NA, null and nan as empty cells; in a local file they are words too."""
+_CSV_SUFFIX = "keep_default_na=False"
+"""What ``datasets`` puts behind the name of a configuration in its cache for these options."""
 
 
 def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
@@ -96,7 +102,8 @@ def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDi
         builder = datasets.load_dataset_builder(repo, token=access.token)
         _fetch_files(repo, access, builder.config.data_files, loading)
         loading.enter(f"Preparing {repo}")
-        splits = datasets.load_dataset(repo, token=access.token)
+        options = _CSV_OPTIONS if hasattr(builder.config, "keep_default_na") else {}
+        splits = datasets.load_dataset(repo, token=access.token, **options)
     except (datasets.exceptions.DatasetsError, RuntimeError) as error:
         raise _unusable_error(repo, error) from error
     except (httpx.HTTPError, OSError) as error:
@@ -144,11 +151,10 @@ def _unusable_error(repo: str, error: Exception) -> DataError:
 def _load_cached(repo: str, access: Access) -> datasets.DatasetDict:
     """Load the cached copy of an earlier load_dataset, as the library does when offline."""
     from datasets import config
-    from datasets.packaged_modules.cache.cache import Cache
     from huggingface_hub import constants
 
     try:
-        builder = Cache(repo_id=repo, dataset_name=repo.partition("/")[2], version="auto", hash="auto")
+        builder = _cached_builder(repo)
         if not access.is_known(builder.hash):
             raise ValueError("The Hub cannot say whether everybody may have this copy.")
         return builder.as_dataset()
@@ -158,3 +164,16 @@ def _load_cached(repo: str, access: Access) -> datasets.DatasetDict:
             f"{config.HF_DATASETS_CACHE} has no usable copy of {repo}: "
             "use the bundled dataset (data.source=bundled) or a local file, or try again with a network."
         ) from error
+
+
+def _cached_builder(repo: str) -> Cache:
+    """Return what reads the cached copy that ``_download`` made, of CSV or of another format. Raises ValueError."""
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+
+    owner, _, name = repo.partition("/")
+    options: dict[str, Any] = {}
+    for copy in Path(config.HF_DATASETS_CACHE, f"{owner}___{camelcase_to_snakecase(name)}").glob(f"*-{_CSV_SUFFIX}"):
+        options = {"config_name": copy.name.removesuffix(f"-{_CSV_SUFFIX}"), **_CSV_OPTIONS}
+    return Cache(repo_id=repo, dataset_name=name, version="auto", hash="auto", **options)

@@ -113,6 +113,38 @@ def test_what_the_hub_does_not_have(loads):
     assert loads[0][3]["outcome"].startswith("The Hub has no some/other")
 
 
+CSV_ANSWERS = ["None", "NA", "null", ""] * 2
+CSV = ("instruction,output\n" + "".join(f"Is it {n}?,{answer}\n" for n, answer in enumerate(CSV_ANSWERS))).encode()
+CSV_CARD = b"---\nlicense: mit\nconfigs:\n- config_name: main\n  data_files: rows.csv\n---\n"
+LOADS_CSV = """
+import json
+from instruct_tune.util.progress import Loading
+from instruct_tune.data.sources import load_table
+from instruct_tune.pretrained import hub
+from instruct_tune.config.run_config import DataSettings
+
+def answers(repo):
+    return list(load_table(DataSettings(source=f"hub:{repo}", limit=None), Loading()).columns["output"])
+
+online = [answers("some/plain"), answers("some/Named")]
+hub.hub_reachable = lambda: False
+print(json.dumps([*online, answers("some/plain"), answers("some/Named")]))
+"""
+
+
+@pytest.mark.slow
+def test_words_that_pandas_takes_for_empty_cells_stay_words_now_and_without_the_hub(tmp_path):
+    files = {"some/plain": {"rows.csv": CSV}, "some/Named": {"rows.csv": CSV, "README.md": CSV_CARD}}
+    with serving_hub(ToyHub(files)) as address:
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", LOADS_CSV],
+            env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [CSV_ANSWERS] * 4
+
+
 def test_a_stop_before_any_request(monkeypatch):
     monkeypatch.setattr(hub_dataset.hub, "hub_reachable", lambda: pytest.fail("the Hub was contacted"))
     loading = Loading()

@@ -98,7 +98,7 @@ class Lab:
         self.tokenizers = Tokenizers(self.queue, self.imports)
         self.datasets = Datasets(self.configs, self.uploads, self.tokenizers, self.imports)
         self.runs = Runs(self.store, self.access, self.uploads, self.clock)
-        self.rooms = Rooms(data_dir, self.access, self.queue, writing)
+        self.rooms = Rooms(data_dir, self.access, self.queue, self.clock, writing)
         self.training = Training(
             self.store, self.runs, self.access, self.configs, self.uploads, self.datasets, self.models, self.devices,
             self.queue, self.imports, self.rooms,

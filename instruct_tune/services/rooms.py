@@ -10,7 +10,6 @@ import dataclasses
 import logging
 import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from ..lesson.room import (
     read_name,
 )
 from ..lesson.rules import config_key, forbidden, is_number, read_rules
+from ..store.clock import Clock
 from ..store.rooms import RoomFiles
 from .access import Access
 from .job_queue import JobQueue
@@ -48,8 +48,9 @@ class Rooms:
     ``writing``: whether this process may change the data folder; without it there are no rooms.
     """
 
-    def __init__(self, data_dir: Path, access: Access, queue: JobQueue, writing: bool = True):
+    def __init__(self, data_dir: Path, access: Access, queue: JobQueue, clock: Clock, writing: bool = True):
         self._files, self._data_dir, self._access, self._queue = RoomFiles(data_dir), data_dir, access, queue
+        self._clock = clock
         self._rooms: dict[str, Room] = {}
         self._ended: deque[str] = deque(maxlen=100)
         self._lock = threading.RLock()
@@ -82,7 +83,7 @@ class Rooms:
             raise NotYoursError("Only the lab's host opens a room here: enter the token of LAB_ADMIN_TOKEN.")
         if viewer.id is None:
             raise DataError("A room needs a host with a secret: reload the page.")
-        name, ends = read_name(title, LONGEST_TITLE), time.time() + 60 * _minutes(minutes)
+        name, ends = read_name(title, LONGEST_TITLE), self._clock.now() + 60 * _minutes(minutes)
         with self._lock:
             if len(self._rooms) >= MAX_ROOMS:
                 raise BusyError(f"{MAX_ROOMS} rooms are open: end one first.")
@@ -96,7 +97,7 @@ class Rooms:
     def extend(self, viewer: Viewer, code: str, minutes: Any) -> None:
         """Let the room end so many minutes from now."""
         with self._lock:
-            self._store(self.hosted(viewer, code), "extended", ends=time.time() + 60 * _minutes(minutes))
+            self._store(self.hosted(viewer, code), "extended", ends=self._clock.now() + 60 * _minutes(minutes))
 
     def end(self, viewer: Viewer, code: str) -> None:
         """End a room: all that people typed is removed; their runs stay theirs."""
@@ -106,7 +107,7 @@ class Rooms:
     def end_expired(self) -> None:
         """End the rooms whose time is over."""
         with self._lock:
-            for room in [each for each in self._rooms.values() if each.ends <= time.time()]:
+            for room in [each for each in self._rooms.values() if each.ends <= self._clock.now()]:
                 self._end(room)
 
     # Who is who
@@ -310,7 +311,7 @@ class Rooms:
         return person
 
     def _store(self, room: Room, kind: str, **values: Any) -> None:
-        event = {"kind": kind, "at": time.time(), **values}
+        event = {"kind": kind, "at": self._clock.now(), **values}
         self._files.append(room.code, event)
         room.add(event)
 

@@ -13,6 +13,7 @@ from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
 from instruct_tune.errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError
 from instruct_tune.services import rooms as rooms_module
 from instruct_tune.services.rooms import ENDED, MAX_ROOMS
+from instruct_tune.store import clock as clock_module
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
@@ -220,7 +221,7 @@ def test_a_killed_lab_has_its_rooms_again_and_one_that_ended_is_forgotten(lab, r
     activity = asked(lab, room)
     lab.rooms.choose(ANN, room, activity, "A")
     # A second reader of the files, as after a kill: nothing was closed.
-    again = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue)
+    again = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue, lab.clock)
     found = again.get(room)
     assert [person.name for person in found.present] == ["Ann", "Bob"]
     assert found.activity.answers == {"s1": "A"}
@@ -230,7 +231,7 @@ def test_a_killed_lab_has_its_rooms_again_and_one_that_ended_is_forgotten(lab, r
     with pytest.raises(NotFoundError, match="has ended"):
         lab.rooms.get(room)
     assert list((lab.data_dir / "rooms").iterdir()) == []
-    assert rooms_module.Rooms(lab.data_dir, lab.access, lab.queue).joined(ANN) is None
+    assert rooms_module.Rooms(lab.data_dir, lab.access, lab.queue, lab.clock).joined(ANN) is None
 
 
 def test_a_damaged_line_costs_what_it_held_alone(lab, room):
@@ -239,21 +240,27 @@ def test_a_damaged_line_costs_what_it_held_alone(lab, room):
     at = next(number for number, line in enumerate(lines) if '"Ann"' in line)
     lines[at] = lines[at].replace("Ann", "Xnn")
     file.write_text("\n".join(lines) + "\n12345678 {half a li")
-    again = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue)
+    again = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue, lab.clock)
     assert [person.name for person in again.get(room).present] == ["Bob"]
     lab.rooms.join(EVE, room, "Eve")
-    last = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue)
+    last = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue, lab.clock)
     assert [person.name for person in last.get(room).present] == ["Bob", "Eve"]
 
 
 def test_a_room_ends_by_itself(lab, room, monkeypatch):
-    now = time.time()
-    monkeypatch.setattr(rooms_module.time, "time", lambda: now + 61 * 60)
+    now = time.monotonic()
+    monkeypatch.setattr(clock_module.time, "monotonic", lambda: now + 61 * 60)
     with pytest.raises(NotFoundError) as ended:
         lab.rooms.get(room)
     assert str(ended.value) == ENDED
     assert not lab.access.multi_user
     assert list((lab.data_dir / "rooms").iterdir()) == []
+
+
+def test_a_room_outlives_a_jump_of_the_wall_clock(lab, room, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(clock_module.time, "time", lambda: now + 365 * 24 * 3600)
+    assert lab.rooms.get(room).code == room
 
 
 # Runs

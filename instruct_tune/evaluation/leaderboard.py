@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..util.hashing import sha256_of_json
@@ -22,13 +22,17 @@ _P_VALUES: dict[str, float] = {}
 
 @dataclass(frozen=True)
 class Entry:
-    """One run's evaluation: its JSON (``found``), its rows with their answers, and the template of its prompts."""
+    """One run's evaluation: its JSON (``found``), its rows with their answers, and the template of its prompts.
+
+    ``chat_markup``: what a chat template wrote around the question when the run began, with that day's date in some.
+    """
 
     run_id: str
     name: str
     template: Any
     found: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
+    chat_markup: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measurement_key(self) -> dict[str, Any]:
@@ -37,6 +41,7 @@ class Entry:
             "rows": len(self.rows),
             "rows_fingerprint": rows_fingerprint(self.rows),
             "template": _without_name(self.template),
+            "chat_markup": sha256_of_json(self.chat_markup)[:16] if self.chat_markup else "",
             "generation": self.found["generation"],
             "signature": self.found["tuned"]["signature"],
             "weights_sha256": self.found["weights_sha256"],
@@ -91,7 +96,7 @@ def tied_groups(entries: Sequence[Entry], table: Mapping[str, Any]) -> dict[str,
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
     """The measurement key's fields that differ between the tables."""
-    names = ("rows_fingerprint", "template", "generation", "signature", "weights_sha256")
+    names = ("rows_fingerprint", "template", "chat_markup", "generation", "signature", "weights_sha256")
     return [name for name in names if any(table[name] != tables[0][name] for table in tables)]
 
 

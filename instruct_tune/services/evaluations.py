@@ -248,12 +248,15 @@ class Evaluations:
 
     def _entries(self, viewer: Viewer, run_ids: Sequence[str]) -> list[Entry]:
         from ..evaluation.leaderboard import Entry
+        from ..tokenization.prompt_template import markup_provenance, template_of_run
 
         entries = []
         for run in [self._runs.get(viewer, run_id) for run_id in run_ids]:
+            template = run.config["template"]
+            markup = markup_provenance(template_of_run(template, run.provenance))
             for evaluation in self._store.evaluations(run.id):
                 if rows := self.predictions(viewer, run.id, evaluation["seq"]):
-                    entries.append(Entry(run.id, run.name, run.config["template"], evaluation, rows))
+                    entries.append(Entry(run.id, run.name, template, evaluation, rows, markup))
         return entries
 
     def interpretation(

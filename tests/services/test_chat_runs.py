@@ -83,6 +83,19 @@ def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template,
     assert lab.runs.details(HOST, imported)["facts"]["chat_before"] == provenance["chat_before"]
 
 
+@pytest.mark.slow
+def test_answers_to_other_chat_texts_are_in_another_table(lab, with_template):
+    run_id = finished(lab, chat(with_template(CLOCK), train={"max_steps": 1}))
+    child = lab.training.wait(lab.training.start(HOST, {}, parent=run_id), PATIENCE).id
+    other = finished(lab, chat(with_template(CLOCK), train={"max_steps": 1}))
+    for each in (run_id, child, other):
+        lab.evaluations.start(HOST, each, 2, {"max_new_tokens": 1}).result(PATIENCE)
+    tables = lab.evaluations.leaderboard(HOST)
+    assert sorted(sorted(run["run_id"] for run in table["runs"]) for table in tables) == sorted(
+        [sorted([run_id, child]), [other]]
+    )
+
+
 def test_a_run_with_another_template_inherits_no_markup(lab, with_template):
     folder = with_template(CLOCK)
     run_id = finished(lab, chat(folder, train={"max_steps": 1}))

@@ -87,6 +87,7 @@ def test_a_lead_that_could_be_chance_is_none(three):
     [
         (lambda e: replace(e, rows=[*e.rows[:-1], {**e.rows[-1], "reference": "x"}]), "rows_fingerprint"),
         (lambda e: replace(e, rows=e.rows[::-1]), "rows_fingerprint"),
+        (lambda e: replace(e, chat_markup={"chat_before": "Today is Monday. ", "chat_after": ""}), "chat_markup"),
         (lambda e: replace(e, template="alpaca"), "template"),
         (lambda e: replace(e, found={**e.found, "generation": BEAMS}), "generation"),
         (lambda e: replace(e, found={**e.found, "weights_sha256": "b" * 64}), "weights_sha256"),

@@ -22,6 +22,7 @@ WIDTHS = ["36px", "184px", "70px", "110px", "86px", "112px", "94px", "112px"]
 WHAT = {
     "rows_fingerprint": "rows",
     "template": "template",
+    "chat_markup": "text that the chat template writes",
     "generation": "decoding",
     "signature": "tokenisation or version of BLEU",
     "weights_sha256": "base weights",
@@ -108,10 +109,11 @@ def measured_on(table: Mapping[str, Any]) -> str:
     """The settings that a table was measured with, on one line."""
     template = table["template"] if isinstance(table["template"], str) else "own"
     words = next((part for part in table["signature"].split("|") if part.startswith("tok:")), "")
+    markup = f" (text {table['chat_markup'][:6]})" if table["chat_markup"] else ""
     weights = f" · weights {table['weights_sha256'][:8]}" if table["weights_sha256"] else ""
     return (
         f"{table['rows']} rows ({table['rows_fingerprint'][:6]}) · {decoding(table['generation']).rstrip('.')} · "
-        f"template {template} · {words}{weights}"
+        f"template {template}{markup} · {words}{weights}"
     )
 
 

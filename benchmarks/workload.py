@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from instruct_tune.batching.packing import detect_packing
+from instruct_tune.batching.packing_trial import detect_packing
 from instruct_tune.config.run_config import DEFAULT_MODEL, DataSettings, GenerationSettings
 from instruct_tune.data.splits import Example, examples, load_splits
 from instruct_tune.models.base_model import LoadedModel, best_device, load_model, make_ready, weights_dtype

@@ -91,7 +91,7 @@ def _add_scoring(commands: Any) -> None:
             "--tokenize",
             default=bleu_tokenizers.DEFAULT,
             metavar="NAME",
-            help=f"how BLEU cuts texts into words: {', '.join(bleu_tokenizers.NOTES)} "
+            help=f"how BLEU cuts texts into words: {', '.join(bleu_tokenizers.DESCRIPTIONS)} "
             f"(default: {bleu_tokenizers.DEFAULT})",
         )
 

@@ -178,7 +178,8 @@ class _TimedModel:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from ..batching.packing import TOKENS_PER_PASS, detect_packing
+        from ..batching.packing import TOKENS_PER_PASS
+        from ..batching.packing_trial import detect_packing
         from ..kernels.bf16_products import is_faster, suitable_layers
         from ..models.base_model import LoadedModel, best_device, make_ready, weights_dtype
 
@@ -253,7 +254,7 @@ class _TimedModel:
     def _loss(self, pack: Pack) -> torch.Tensor:
         import torch
 
-        from ..batching.packing import supervised_loss
+        from ..batching.loss import supervised_loss
 
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return supervised_loss(self.loaded.model, pack, self.loaded.separable)

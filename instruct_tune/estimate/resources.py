@@ -24,10 +24,10 @@ READ_SPEED = 2e9
 """Bytes of weights read per second, as from a solid-state disk."""
 
 ROWS_TOGETHER = 32
-"""How many rows an evaluation answers at a time, as in ``evaluation.predict``."""
+"""How many rows an evaluation answers at a time: a copy of ``evaluation.predict``, which is in a layer above."""
 
 OF_SEVERAL = 48
-"""The most tokens of an answer where several prompts are answered, as in ``training.fixed_prompts``."""
+"""The most tokens of an answer where several prompts are answered: a copy of ``training.fixed_prompts``."""
 
 HOUR = 3600.0
 

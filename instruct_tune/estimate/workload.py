@@ -206,7 +206,7 @@ def _batches(rows: Sequence[T], settings: TrainSettings, steps: int) -> Iterator
 
 def micro_batches(rows: Sequence[T], settings: TrainSettings, epoch: int) -> list[list[list[T]]]:
     """Return an epoch's optimizer steps, each a list of micro-batches of rows, in the order of the run's sampler."""
-    from ..batching.packing import EpochSampler
+    from ..batching.sampler import EpochSampler
 
     sampler = EpochSampler(len(rows), settings.seed)
     sampler.set_epoch(epoch)

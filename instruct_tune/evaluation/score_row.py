@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..batching.packing import keeps_chosen_logits
+from ..batching.loss import keeps_chosen_logits
 from ..kernels.lm_head import LOGITS_AT_ONCE, body_and_head
 from ..models.lora import answering_as
 from ..tokenization.vocabulary import check_rows

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..batching.packing import small_random
+from ..batching.packing_trial import small_random
 from ..errors import Stopped
 from ..kernels.kv_cache import whole_cache, windows
 from ..models.active_rows import ActiveRows, Prompts

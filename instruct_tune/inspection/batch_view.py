@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..batching.packing import Pack, detect_packing, pack_rows
+from ..batching.packing import Pack, pack_rows
 from ..batching.packing_mode import Packing
+from ..batching.packing_trial import detect_packing
 from ..kernels.attention import attend_by_rows, wants_row_starts
 from ..models.base_model import best_device
 from ..pretrained.read_model import empty_model

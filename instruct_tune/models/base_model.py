@@ -7,8 +7,8 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..batching.packing import detect_packing
 from ..batching.packing_mode import Packing
+from ..batching.packing_trial import detect_packing
 from ..errors import MemoryLimitError
 from ..pretrained.cache_folder import cache_dir
 from ..pretrained.context_length import context_of

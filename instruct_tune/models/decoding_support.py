@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..batching.packing import draw, same, small_random
+from ..batching.packing_trial import logits_close, random_ids, small_random
 from ..errors import ModelError
 from ..kernels.kv_cache import growing_cache
 from ..pretrained.trial import FAULTS, does_not_run
@@ -80,13 +80,13 @@ def _probe_itself(model: PreTrainedModel) -> DecodingSupport:
 @torch.no_grad()
 def _probe(model: PreTrainedModel) -> DecodingSupport:
     generator = torch.Generator().manual_seed(1)
-    prompts = [draw(model, (length,), generator) for length in (11, 17, 13)]
+    prompts = [random_ids(model, (length,), generator) for length in (11, 17, 13)]
     trial = _decode_alone_by_loop(model, prompts) if model._supports_attention_backend else None
     decode = _by_generate if trial is None else _by_loop
     alone, read = trial or _decode_alone(model, prompts, decode)
     together, _ = decode(model, _left_padded(prompts))
     # Recurrent layers compute a whole text in another order than token by token, which rounds differently.
-    return DecodingSupport(trial is not None, same(together, alone), same(alone, read, 1e-2))
+    return DecodingSupport(trial is not None, logits_close(together, alone), logits_close(alone, read, 1e-2))
 
 
 def _decode_alone_by_loop(model: PreTrainedModel, prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
@@ -96,7 +96,7 @@ def _decode_alone_by_loop(model: PreTrainedModel, prompts: Sequence[Tensor]) -> 
     except FAULTS as error:
         log.info("the library's loop decodes %s (%s)", model.config.model_type, error)
         return None
-    return (alone, read) if same(alone, read) else None
+    return (alone, read) if logits_close(alone, read) else None
 
 
 def _decode_alone(
@@ -172,7 +172,7 @@ def beams_can_use_cache(config: PretrainedConfig) -> bool:
 
 @torch.no_grad()
 def _same_beams(model: PreTrainedModel) -> bool:
-    ids = draw(model, (1, 12), torch.Generator().manual_seed(4))
+    ids = random_ids(model, (1, 12), torch.Generator().manual_seed(4))
     # Enough tokens for beams to change their order.
     search = {"do_sample": False, "num_beams": 4, "min_new_tokens": 6, "max_new_tokens": 6, "pad_token_id": 1}
     try:

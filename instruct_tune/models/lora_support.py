@@ -27,7 +27,7 @@ def mixes_adapters(base: torch.nn.Module) -> bool:
     from peft.tuners.lora import LoraLayer
     from peft.tuners.lora.layer import MultiheadAttention, ParamWrapper
 
-    from ..batching.packing import detect_packing
+    from ..batching.packing_trial import detect_packing
 
     layers = [(path, module) for path, module in base.named_modules() if isinstance(module, LoraLayer)]
     if not layers:
@@ -46,7 +46,7 @@ def check_called(base: torch.nn.Module, targets: str | Sequence[str], linear: Se
 
     ``linear``: last name parts of all layers to choose from.
     """
-    from ..batching.packing import detect_packing
+    from ..batching.packing_trial import detect_packing
 
     called = detect_packing(base.config).called
     if isinstance(targets, str) or called is None:
@@ -88,7 +88,7 @@ def refusal(base: torch.nn.Module, lora: LoraSettings, linear: Sequence[str], er
 
 
 def _working_targets(config: PretrainedConfig, linear: Sequence[str]) -> str:
-    from ..batching.packing import detect_packing
+    from ..batching.packing_trial import detect_packing
 
     called = detect_packing(config).called
     names = [name for name in linear if called is None or name in called]
@@ -101,7 +101,7 @@ def _attach_error(config: PretrainedConfig, targets: str | Sequence[str], dropou
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from ..batching.packing import small_config
+    from ..batching.packing_trial import small_config
     from ..pretrained.trial import FAULTS
 
     try:

@@ -72,7 +72,7 @@ class Evaluations:
 
         It continues when nobody watches; ``progress`` says where it is. Answers of an evaluation of the same rows
         with the same settings that was stopped are used again (``unfinished``). ``baselines`` (of
-        ``run_config.BASELINES``) answer beside base; ``tokenize`` is one of ``bleu_tokenizers.NOTES``. With
+        ``run_config.BASELINES``) answer beside base; ``tokenize`` is one of ``bleu_tokenizers.DESCRIPTIONS``. With
         ``own_device`` this process answers, where a GPU could be lent. Raises
         BusyError where this run's evaluation is queued already, or the queue is full.
         """

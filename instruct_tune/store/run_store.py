@@ -292,7 +292,7 @@ class RunStore:
         """Mark the live runs of an ended process as interrupted; returns their ids. The caller holds the DataLock."""
         orphans = [run for run in self.all() if run.live]
         for run in orphans:
-            message = f"The lab was closed at step {run.step}; the run can be resumed."
+            message = f"The lab's process ended at step {run.step}; the run can be resumed."
             self.update(run.id, status="interrupted", phase=None, ended=time.time(), message=message)
             self.add_event(run.id, message)
         return [run.id for run in orphans]
@@ -300,6 +300,7 @@ class RunStore:
     # Metrics, events, evaluations
 
     def add_metric(self, run_id: str, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        """Store one metric, in place of one of the same run, kind and step."""
         with self._history.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO metrics (run_id, kind, step, epoch, time, data) VALUES (?, ?, ?, ?, ?, ?)",

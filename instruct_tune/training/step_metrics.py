@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..batching.packing import supervised_count
+from ..batching.loss import supervised_count
 from ..errors import DivergedError
 from ..tokenization.encode import TokenizedExample
 from .types import TrainingListener

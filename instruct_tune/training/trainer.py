@@ -11,7 +11,9 @@ import torch
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTTrainer
 
-from ..batching.packing import EpochSampler, Pack, supervised_count, supervised_loss
+from ..batching.loss import supervised_count, supervised_loss
+from ..batching.packing import Pack
+from ..batching.sampler import EpochSampler
 from ..config.run_config import TrainSettings
 from ..errors import DivergedError
 from ..kernels.bf16_products import in_bf16

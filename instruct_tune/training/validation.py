@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..batching.packing import Pack, supervised_count, supervised_loss
+from ..batching.loss import supervised_count, supervised_loss
+from ..batching.packing import Pack
 from ..errors import Stopped
 from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample

@@ -5,8 +5,8 @@ import torch
 from labs import finished, smoke
 from toys import toy_config, toy_model
 
-from instruct_tune.batching.packing import detect_packing
 from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.batching.packing_trial import detect_packing
 from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError

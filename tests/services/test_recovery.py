@@ -402,7 +402,8 @@ def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
         assert [lab.runs.is_visible(viewer, whole) for viewer in (HOST, ANN, BOB)] == [True, True, False]
         assert lab.inference.generate(HOST, whole, [{"instruction": "Say hello."}])
         run = lab.store.get(run_id)
-        assert (run.status, run.message) == ("interrupted", "The lab was closed at step 4; the run can be resumed.")
+        assert run.status == "interrupted"
+        assert run.message == "The lab's process ended at step 4; the run can be resumed."
         assert "The history was damaged" in " ".join(c["reason"] for c in lab.runs.details(HOST, run_id)["changes"])
         page = {block.elem_id: block for block in build_ui(lab).blocks.values() if block.elem_id}
         assert "The history was damaged" in page["notice"].value

@@ -15,8 +15,9 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from instruct_tune.batching.packing import EpochSampler, detect_packing
 from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.batching.packing_trial import detect_packing
+from instruct_tune.batching.sampler import EpochSampler
 from instruct_tune.config.run_config import LoraSettings, TrainSettings
 from instruct_tune.data.splits import Example
 from instruct_tune.models import lora as adapter

@@ -11,9 +11,9 @@ from tiny_lab import quiet, toy
 from toys import toy_config
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from instruct_tune.batching import packing
-from instruct_tune.batching.packing import detect_packing, is_causal, is_exact, small_random
+from instruct_tune.batching import packing_trial
 from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.batching.packing_trial import detect_packing, is_causal, is_exact, small_random
 from instruct_tune.compute.answer_work import stream_answers
 from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.errors import ModelError
@@ -50,7 +50,7 @@ NOT_CAUSAL = [
 @pytest.fixture(autouse=True)
 def empty_caches():
     """Empty the probes' caches, so that each test probes anew and affects no other."""
-    for cache in (packing._SUPPORT, decoding_probe._SUPPORT, decoding_probe._CACHED_BEAM_SUPPORT):
+    for cache in (packing_trial._SUPPORT, decoding_probe._SUPPORT, decoding_probe._CACHED_BEAM_SUPPORT):
         cache.clear()
 
 
@@ -111,7 +111,7 @@ def test_where_no_small_model_can_be_made_the_model_itself_is_tried(tmp_path, mo
     def refused(config):
         raise ValueError("no such shape")
 
-    monkeypatch.setattr(packing, "small_random", refused)
+    monkeypatch.setattr(packing_trial, "small_random", refused)
     monkeypatch.setattr(decoding_probe, "small_random", refused)
     folder = saved(tmp_path, model_type, **switches)
     if switches:
@@ -152,10 +152,10 @@ def test_a_model_whose_padded_rows_change_each_other_gets_one_row_a_pass(monkeyp
         output.logits = output.logits + output.logits.mean(0, keepdim=True)
         return output
 
-    assert packing._exact_packing(model) is PADDED
+    assert packing_trial._exact_packing(model) is PADDED
     monkeypatch.setattr(type(model), "forward", mixed)
     assert not is_exact(model, PADDED)
-    assert packing._exact_packing(model) is Packing.ALONE
+    assert packing_trial._exact_packing(model) is Packing.ALONE
     assert detect_packing(architecture("bloom")).packing is Packing.ALONE
 
 
@@ -251,7 +251,7 @@ def test_that_answers_are_decoded_alone_stands_beside_them():
 def test_the_probes_of_a_toy_take_well_under_a_second():
     config = toy_config("llama")
     detect_packing(config), detect_decoding_support(config)
-    packing._SUPPORT.clear()
+    packing_trial._SUPPORT.clear()
     decoding_probe._SUPPORT.clear()
     began = time.process_time()
     detect_packing(config), detect_decoding_support(config)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from toys import VOCABULARY, toy_model
 
-from instruct_tune.batching.packing import is_exact, pack_rows, supervised_loss
+from instruct_tune.batching.loss import supervised_loss
+from instruct_tune.batching.packing import pack_rows
 from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.batching.packing_trial import is_exact
 from instruct_tune.kernels import attention
 from instruct_tune.kernels.attention import BY_ROWS, attend_by_rows, row_starts
 from instruct_tune.tokenization.encode import TokenizedExample

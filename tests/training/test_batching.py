@@ -14,17 +14,13 @@ from torch import Tensor
 from toys import ARCHITECTURES, VOCABULARY, WINDOW, toy_config, toy_model
 from transformers import AutoConfig
 
-from instruct_tune.batching import packing as batching
-from instruct_tune.batching.packing import (
-    EpochSampler,
-    Pack,
-    Packing,
-    detect_packing,
-    is_exact,
-    pack_rows,
-    supervised_count,
-    supervised_loss,
-)
+from instruct_tune.batching import loss as batch_loss
+from instruct_tune.batching import packing_trial
+from instruct_tune.batching.loss import supervised_count, supervised_loss
+from instruct_tune.batching.packing import Pack, pack_rows
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.batching.packing_trial import detect_packing, is_exact
+from instruct_tune.batching.sampler import EpochSampler
 from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
 pytestmark = [
@@ -124,14 +120,14 @@ def test_exactness_is_classified(name, packing):
 
 
 def test_the_probe_looks_beyond_a_window_of_any_size(monkeypatch):
-    monkeypatch.setattr(batching, "is_exact", lambda model, packing: tried.append(model.config))
+    monkeypatch.setattr(packing_trial, "is_exact", lambda model, packing: tried.append(model.config))
     tried: list = []
-    batching._SUPPORT.clear()
+    packing_trial._SUPPORT.clear()
     try:
         assert detect_packing(toy_config("mistral", sliding_window=4096, num_hidden_layers=30)).packing is ALONE
         assert detect_packing(toy_config("gemma3", sliding_window=512, num_hidden_layers=2)).packing is ALONE
     finally:
-        batching._SUPPORT.clear()
+        packing_trial._SUPPORT.clear()
     assert len(tried) == 6
     for config in tried:
         assert config.sliding_window < 11  # the shortest row of is_exact
@@ -146,7 +142,7 @@ def test_the_probe_hears_a_quiet_architecture(name):
 
 def test_the_probe_leaves_config_and_random_state_alone():
     config = toy_config("gemma3")
-    batching._SUPPORT.clear()
+    packing_trial._SUPPORT.clear()
     before = config.to_dict()
     with torch.random.fork_rng():
         torch.manual_seed(20)  # a state that no probe leaves
@@ -157,7 +153,7 @@ def test_the_probe_leaves_config_and_random_state_alone():
 
 
 def test_the_probe_tells_configurations_of_one_architecture_apart():
-    batching._SUPPORT.clear()
+    packing_trial._SUPPORT.clear()
     attention = any_config("lfm2", num_key_value_heads=2, layer_types=["full_attention", "full_attention"])
     assert detect_packing(attention).packing is POSITIONS
     # A convolution reaches back across the start of its row.
@@ -249,7 +245,7 @@ def test_the_head_sees_supervised_positions_only(name, packing):
 def test_a_model_without_logits_to_keep_gives_the_same(monkeypatch):
     model = toy_model("llama")
     with_chosen_logits = ours(model, ROWS, POSITIONS)
-    monkeypatch.setattr(batching, "keeps_chosen_logits", lambda model: False)
+    monkeypatch.setattr(batch_loss, "keeps_chosen_logits", lambda model: False)
     seen: list[int] = []
     model.lm_head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     assert max(apart(ours(model, ROWS, POSITIONS), with_chosen_logits)) <= TOLERANCE

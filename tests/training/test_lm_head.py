@@ -7,7 +7,8 @@ import torch
 from tiny_lab import NO_DROPOUT, RUN, light, some_rows, tiny, toy  # noqa: F401
 from toys import toy_model
 
-from instruct_tune.batching.packing import pack_rows, supervised_loss
+from instruct_tune.batching.loss import supervised_loss
+from instruct_tune.batching.packing import pack_rows
 from instruct_tune.kernels import lm_head
 from instruct_tune.kernels.lm_head import chunked_loss, is_separable
 from instruct_tune.models import lora

@@ -18,7 +18,7 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune.batching.packing import supervised_count
+from instruct_tune.batching.loss import supervised_count
 from instruct_tune.config.run_config import LoraSettings
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError

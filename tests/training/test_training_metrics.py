@@ -25,7 +25,7 @@ from tiny_lab import (
 )
 
 from instruct_tune.batching import packing
-from instruct_tune.batching.packing import EpochSampler
+from instruct_tune.batching.sampler import EpochSampler
 from instruct_tune.models import lora
 from instruct_tune.training import step_metrics
 from instruct_tune.training.callbacks import probe_steps, sample_steps

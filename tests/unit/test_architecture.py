@@ -268,7 +268,7 @@ BUILDS = "|".join(
 )  # fmt: skip
 """Building a model, and other changes to the state of the whole process: only on the queue's thread."""
 BUILDERS = {
-    "batching.packing", "estimate.calibrate", "generation.generate", "models.lora", "models.lora_support",
+    "batching.packing_trial", "estimate.calibrate", "generation.generate", "models.lora", "models.lora_support",
     "pretrained.read_model", "pretrained.tiny_random",
     "export.model_card", "script.answers", "script.training",  # which show the code to readers
 }  # fmt: skip

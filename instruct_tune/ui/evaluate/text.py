@@ -110,7 +110,7 @@ def _tokenisation(evaluation: Mapping[str, Any]) -> str:
 
 def tokenisations() -> list[tuple[str, str]]:
     """(label, name) of the tokenisations that are installed."""
-    return [(f"{name}: {bleu_tokenizers.NOTES[name]}", name) for name in bleu_tokenizers.offered()]
+    return [(f"{name}: {bleu_tokenizers.DESCRIPTIONS[name]}", name) for name in bleu_tokenizers.offered()]
 
 
 def choices(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:

@@ -111,7 +111,7 @@ class RunControls:
     def _discard(self, run_id: str) -> Any:
         status = self.training.stop(viewer(self.access), run_id, keep=False)
         if status not in ("stopping", "stopped"):
-            gr.Info(f"It was {status} before that was asked, so it is still there: Runs can delete it.")
+            gr.Info(f"The run was already {status}, so it was not discarded: delete it on Runs.")
         return gr.Row(visible=False)
 
 

@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..lab import Lab
 from ..text.plain_text import shortened
 from ..util.curves import thin
-from .context import endpoint_errors, viewer
+from .context import viewer
 
 TOOLS = ("preview_data", "show_mask", "train_a_minute", "training_status", "compare_answers")
 MAX_PREVIEWED, MAX_TRAINED = 20, 200
@@ -34,7 +34,6 @@ CURVE_POINTS = 12
 def expose(lab: Lab) -> None:
     """Add the tools to the page that is being built. They are no part of the interface for scripts."""
 
-    @endpoint_errors
     def preview_data(source: str = "bundled", rows: int = 3, only_without_input: bool = True) -> str:
         """Look at a dataset before training on it: how many rows it has and keeps, and its first training rows.
 
@@ -58,7 +57,6 @@ def expose(lab: Lab) -> None:
             | {"rows": [{name: _cell(text) for name, text in row.items()} for row in summary["rows"]]}
         )
 
-    @endpoint_errors
     def show_mask(
         instruction: str,
         output: str,
@@ -91,7 +89,6 @@ def expose(lab: Lab) -> None:
             }
         )
 
-    @endpoint_errors
     def train_a_minute(
         source: str = "bundled",
         rows: int = 48,
@@ -124,7 +121,6 @@ def expose(lab: Lab) -> None:
         expected = math.ceil(seconds) if seconds else None
         return _json({"run_id": run_id, "status": status["status"], "expected_seconds": expected})
 
-    @endpoint_errors
     def training_status(run_id: str) -> str:
         """Tell where a training run stands. A run goes on from queued over running to finished, stopped or failed.
 
@@ -148,7 +144,6 @@ def expose(lab: Lab) -> None:
             }
         )
 
-    @endpoint_errors
     def compare_answers(run_id: str, instruction: str, input: str = "") -> str:
         """Let the base model and a trained run answer the same instruction, with the run's generation settings.
 

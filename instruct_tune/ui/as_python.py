@@ -18,11 +18,11 @@ from ..script.code import Section
 from ..services.access import Access
 from ..services.scripts import Scripts
 from ..text.plain_text import shortened
-from .context import PRIVATE, QUIET, error_text, user_errors, viewer
+from .context import PRIVATE, QUIET, error_text, viewer
 from .downloads import Outgoing, handing_out, press
 from .form import Form
 from .place import place
-from .scripted_html import packed, scripted_html
+from .scripted_html import Piece, packed
 
 LABEL = "As Python"
 FILE = "instruction_tuning"
@@ -72,7 +72,7 @@ class AsPython:
     def fold(self, tab: str) -> None:
         """Add the fold of ``tab``, by its name in the script."""
         with gr.Accordion(LABEL, open=False, elem_id=f"{tab}-python-fold", elem_classes="as-python") as fold:
-            lines = scripted_html("as_python", _TEMPLATE, f"{tab}-python")
+            lines = Piece("as_python", _TEMPLATE).component(f"{tab}-python")
             refresh = gr.Button("Refresh", elem_id=f"{tab}-python-refresh", elem_classes="unseen")
             with gr.Row(elem_classes="python-save"):
                 gr.Markdown("The whole run, from the first row to BLEU, without the lab:")
@@ -136,7 +136,6 @@ class AsPython:
         return {name: place(control).found_by() for name, control in controls.items() if name in settings}
 
     def _writing(self, tab: str, form: str) -> Callable[[Values], str]:
-        @user_errors
         def write(values: Values) -> str:
             config, tokenize = self._settings(tab, values)
             text = self._scripts.of_config(viewer(self._access), config, form, tokenize)

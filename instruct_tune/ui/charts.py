@@ -10,39 +10,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import plotly
 
 from ..util.curves import smooth, thin
 from .run_text import loss_sentence
-from .scripted_html import static_text
+from .scripted_html import Piece
 
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 MAX_DOTS, MAX_LINE = 300, 150
 """Most points drawn of a run, however long it is: an update stays under 20 KB."""
 GREY, ACCENT, AMBER, GREEN, PURPLE, FAINT = "#6b7280", "#2563eb", "#b45309", "#15803d", "#7c3aed", "#9ca3af"
 
-CHART = (
-    '<div class="loss-plot" role="group" aria-label="Loss over optimizer steps"><p class="loss-empty">{empty}</p></div>'
+EMPTY_CHART = "The loss is drawn here while a run trains."
+LOSS_CHART = Piece(
+    "loss_chart",
+    '<div class="loss-plot" role="group" aria-label="Loss over optimizer steps">'
+    f'<p class="loss-empty">{EMPTY_CHART}</p></div>',
 )
-"""The chart's markup; ``empty`` stands in it until there is a figure."""
+"""A chart of a value ``{"data": [...], "layout": {...}}``, which keeps its zoom while ``uirevision`` is the same.
 
-
-def loss_chart(elem_id: str) -> gr.HTML:
-    """A chart that shows a value ``{"data": [...], "layout": {...}}`` and keeps zoom while ``uirevision`` is the same.
-
-    It is drawn once the page has Plotly (``static/page.js``).
-
-    A function and not a subclass of ``gr.HTML``: gradio writes a stub file beside every such subclass.
-    """
-    return gr.HTML(
-        None,
-        html_template=CHART.format(empty="The loss is drawn here while a run trains."),
-        css_template=static_text("loss_chart.css"),
-        js_on_load=static_text("loss_chart.js"),
-        elem_id=elem_id,
-        padding=False,
-    )
+It is drawn once the page has Plotly (``static/page.js``).
+"""
 
 
 def loss_figure(
@@ -53,7 +41,7 @@ def loss_figure(
     provenance: Mapping[str, Any] | None = None,
     total_steps: int = 0,
 ) -> dict[str, Any]:
-    """The value of ``loss_chart``: batch losses as dots, their smoothed line, held-out losses, over optimizer steps.
+    """The value of ``LOSS_CHART``: batch losses as dots, their smoothed line, held-out losses, over optimizer steps.
 
     Held-out loss, smoothed training loss and BLEU are visible at first, the others once they are clicked in the
     legend. BLEU has an axis of its own on the right, and a dashed line at base's. The run's ``provenance`` names

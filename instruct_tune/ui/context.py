@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import html
-import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
 from gradio.context import LocalContext
@@ -21,7 +19,6 @@ from .account import account_of
 from .setting_labels import in_form_words
 
 log = logging.getLogger(__name__)
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -83,36 +80,13 @@ def polled(feed: Callable[..., list[Any]], inputs: list[Any], outputs: int) -> l
         return [gr.skip()] * outputs
 
 
-def user_errors(handler: F) -> F:
-    """Show a handler's LabErrors as toasts, in the form's words; gradio hides and logs all other exceptions."""
-    return _with_errors(handler, lambda error: _toast(in_form_words(str(error))))
+def toast(error: LabError, *, in_words_of_form: bool) -> gr.Error:
+    """The error as gradio shows it; gradio hides and logs all other exceptions.
 
-
-def endpoint_errors(handler: F) -> F:
-    """Pass a handler's LabErrors on to a script, which knows settings by their names."""
-    return _with_errors(handler, lambda error: _toast(str(error)))
-
-
-def _with_errors(handler: F, shown: Callable[[LabError], gr.Error]) -> F:
-    if inspect.isgeneratorfunction(handler):
-
-        @functools.wraps(handler)
-        def stream(*args: Any, **kwargs: Any) -> Any:
-            try:
-                yield from handler(*args, **kwargs)
-            except LabError as error:
-                raise shown(error) from error
-
-        return stream  # type: ignore[return-value]
-
-    @functools.wraps(handler)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return handler(*args, **kwargs)
-        except LabError as error:
-            raise shown(error) from error
-
-    return call  # type: ignore[return-value]
+    ``in_words_of_form``: settings by their labels, for a person at the page; a script knows them by their names.
+    """
+    message = in_form_words(str(error)) if in_words_of_form else str(error)
+    return gr.Error(_escaped(_shorten_paths(message)), duration=20, print_exception=False)
 
 
 def error_sentence(error: LabError) -> str:
@@ -128,10 +102,6 @@ def error_text(error: LabError) -> str:
 def inform(text: str) -> None:
     """Show ``text`` in a toast, escaped: it may be somebody else's."""
     gr.Info(_escaped(text))
-
-
-def _toast(message: str) -> gr.Error:
-    return gr.Error(_escaped(_shorten_paths(message)), duration=20, print_exception=False)
 
 
 def _shorten_paths(message: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 
 from ..export.figures import FORMS
-from .context import QUIET, user_errors
+from .context import QUIET
 
 SERVED_AFTER = 600.0
 """Seconds after which a file has been written and copied, however large, so that it can be removed."""
@@ -64,7 +64,6 @@ def save_buttons(
     file = handing_out(f"{elem_id}-file")
 
     def handler(form: str) -> Callable[..., str]:
-        @user_errors
         def save(*values: Any) -> str:
             return str(write(*values, outgoing.folder() / f"{name}.{form}"))
 

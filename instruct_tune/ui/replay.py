@@ -21,7 +21,7 @@ from ..services.runs import Runs
 from ..services.training import Training
 from ..store.run import LIVE
 from ..util.curves import thin
-from .context import PRIVATE, QUIET, user_errors, viewer
+from .context import PRIVATE, QUIET, viewer
 from .scripted_html import static_text
 
 SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
@@ -82,7 +82,6 @@ class Replay:
         button.click(self.watch, self.shown_run, outputs, **QUIET)
         return button
 
-    @user_errors
     def watch(self, shown: str | None) -> list[Any]:
         """Show and replay a recorded run (``BEST`` if it is there); a button returns to the run that was shown."""
         ids = [run["id"] for run in self.runs.summaries(viewer(self.access)) if run["recorded"]]
@@ -92,7 +91,6 @@ class Replay:
         left = [gr.skip(), gr.skip()] if shown in (None, *ids) else [shown, gr.Button(visible=True)]
         return [chosen, gr.Tabs(selected="Train"), self.begin(chosen), *left]
 
-    @user_errors
     def begin(self, run_id: str | None) -> dict[str, Any]:
         """The data that the browser needs to replay a run."""
         if not run_id or not self.runs.is_visible(viewer(self.access), run_id):

@@ -16,7 +16,7 @@ from ..services.types import RunSummary
 from ..store.run import LIVE
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_from
-from .context import QUIET, user_errors, viewer
+from .context import QUIET, viewer
 from .events import open_tab_on_click
 from .form import Form
 
@@ -119,7 +119,6 @@ class EmptyState:
         run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **QUIET)
         recorded.click(self._restore_examples, None, None, **QUIET)
 
-    @user_errors
     def _restore_examples(self) -> None:
         self.runs.restore_examples(viewer(self.access))
 

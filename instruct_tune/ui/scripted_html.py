@@ -22,9 +22,9 @@ def static_text(name: str) -> str:
 
 @dataclass(frozen=True)
 class Piece:
-    """A drawing that the lab's page and a run's own page share: ``template``, drawn by ``static/NAME.js``.
+    """A drawing of the lab's page, some also of a run's own page: ``static/NAME.js`` draws it into ``template``.
 
-    ``constants`` is further JavaScript for it.
+    The script has the functions of ``static/boxes.js`` and ``constants``, further JavaScript.
     """
 
     name: str
@@ -41,35 +41,20 @@ class Piece:
         """JavaScript that draws into ``element``; it takes ``props``, ``watch`` and ``trigger`` too."""
         return self.constants + static_text("boxes.js") + static_text(f"{self.name}.js")
 
-    def component(
-        self, elem_id: str, visible: bool | Literal["hidden"] = True, value: dict[str, Any] | None = None
-    ) -> gr.HTML:
-        """The piece as a component of the lab's page. ``value`` is what it draws at first."""
-        return scripted_html(self.name, self.template, elem_id, self.constants, visible, value)
+    def component(self, elem_id: str, visible: bool | Literal["hidden"] = True, value: Any = None) -> gr.HTML:
+        """The piece as a component of the lab's page. ``value`` is what it draws at first.
 
-
-def scripted_html(
-    name: str,
-    template: str,
-    elem_id: str,
-    constants: str = "",
-    visible: bool | Literal["hidden"] = True,
-    value: Any = None,
-) -> gr.HTML:
-    """A component that ``static/NAME.js`` draws into ``template``, in the look of ``static/NAME.css``.
-
-    The script has the functions of ``static/boxes.js`` and ``constants``, further JavaScript. ``value`` is what it
-    draws at first.
-    """
-    return gr.HTML(
-        value,
-        html_template=template,
-        css_template=static_text(f"{name}.css"),
-        js_on_load=constants + static_text("boxes.js") + static_text(f"{name}.js"),
-        elem_id=elem_id,
-        visible=visible,
-        padding=False,
-    )
+        A function and not a subclass of ``gr.HTML``: gradio writes a stub file beside every such subclass.
+        """
+        return gr.HTML(
+            value,
+            html_template=self.template,
+            css_template=self.css,
+            js_on_load=self.script,
+            elem_id=elem_id,
+            visible=visible,
+            padding=False,
+        )
 
 
 def packed(value: Any) -> dict[str, Any]:

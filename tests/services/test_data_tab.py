@@ -8,6 +8,7 @@ import pytest
 from data_files import make_rows, write
 from labs import opened
 
+from instruct_tune.errors import LabError
 from instruct_tune.ui.as_python import AsPython
 from instruct_tune.ui.browser_state import Memory
 from instruct_tune.ui.data.tab import DataTab
@@ -69,7 +70,7 @@ def test_a_conversations_system_column_is_proposed_too(tab, tmp_path):
 
 def test_what_cannot_be_mapped_is_left_out_in_its_box_alone(tab, tmp_path):
     source = write(tmp_path / "tools.json", [{"tools": ["search"], "messages": TURN}] * 9)
-    with pytest.raises(gr.Error, match=r"tools.* in 9 rows"):
+    with pytest.raises(LabError, match=r"tools.* in 9 rows"):
         shown(tab, source)
     page = shown(tab, source, **{"data.columns.ignore": " tools , "})
     assert "9 rows loaded" in page["data-summary"]

@@ -8,7 +8,7 @@ from made_results import made_results
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
-from instruct_tune.errors import BusyError
+from instruct_tune.errors import BusyError, LabError
 from instruct_tune.experiments.arms import ARMS, BASELINE
 from instruct_tune.experiments.questions import EXPERIMENTS
 from instruct_tune.experiments.recorded import Results
@@ -54,7 +54,7 @@ def test_its_settings_fill_the_form_and_leave_rows_and_model(tab):
     assert named["data.source"].endswith("mine.json")
     assert named["data.limit"] == 48
     assert updates[tab._tabs].selected == "Train"
-    with pytest.raises(gr.Error, match="no configuration of a run"):
+    with pytest.raises(LabError, match="no configuration of a run"):
         tab._use(values_of(tab, TEMPLATE))
 
 
@@ -87,7 +87,7 @@ def test_a_run_on_its_way_says_so(lab, tab, engine_held):
     table, _ = tab._own.show(RATE.title, started, "")
     assert table.count("queued") == 2
     again = {**values_of(tab, RATE), tab._own.started: started}
-    with pytest.raises(gr.Error, match="on their way already"):
+    with pytest.raises(LabError, match="on their way already"):
         tab._own._begin(again)
     for run_id in started[RATE.title].values():
         lab.training.stop(HOST, run_id)
@@ -98,7 +98,7 @@ def test_a_run_on_its_way_says_so(lab, tab, engine_held):
 
 def test_a_mistake_in_the_form_starts_neither(lab, tab):
     values = {**values_of(tab, RATE), tab._form["data.filters"]: "no JSON"}
-    with pytest.raises(gr.Error, match="must be a list of steps"):
+    with pytest.raises(LabError, match="must be a list of steps"):
         tab._own._begin(values)
     assert lab.runs.summaries(HOST) == []
 
@@ -113,7 +113,7 @@ def test_where_only_one_can_start_none_does(lab, tab, engine_held, monkeypatch):
         return begun[0]
 
     monkeypatch.setattr(lab.training, "start", once)
-    with pytest.raises(gr.Error, match="Too many"):
+    with pytest.raises(LabError, match="Too many"):
         tab._own._begin(values_of(tab, RATE))
     assert not lab.runs.get(HOST, begun[0]).live
 

@@ -14,7 +14,7 @@ from test_modelfile import commands, rendered
 
 from instruct_tune.cli.commands import main
 from instruct_tune.config.viewer import HOST
-from instruct_tune.errors import DataError, ModelError
+from instruct_tune.errors import DataError, LabError, ModelError
 from instruct_tune.ui.runs.files import RunFiles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -137,7 +137,7 @@ def test_the_page_hands_it_out_or_says_why_not(lab, run_id, edited, tmp_path):
     with zipfile.ZipFile(files._gguf(run_id)) as archive:
         assert archive.namelist() == ["adapter.gguf", "Modelfile", "HOW_TO.md"]
     edited(model=str(tmp_path / "gone"))
-    with pytest.raises(gr.Error, match="neither a folder on this machine nor a Hub id"):
+    with pytest.raises(LabError, match="neither a folder on this machine nor a Hub id"):
         files._gguf(run_id)
 
 

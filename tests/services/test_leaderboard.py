@@ -15,6 +15,7 @@ from test_bleu import corpus
 from instruct_tune.cli.commands import main
 from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.config.viewer import HOST
+from instruct_tune.errors import LabError
 from instruct_tune.evaluation import leaderboard as module
 from instruct_tune.evaluation.bleu import paired_test, score
 from instruct_tune.evaluation.leaderboard import Entry, differing, leaderboard_tables, rows_fingerprint
@@ -122,7 +123,7 @@ def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
     board["now"] = board["now"][::-1]
     assert chooser._choose(second)[0] == alpaca != chooser._choose(first)[0]
     board["now"] = board["now"][1:]
-    with pytest.raises(gr.Error, match="then this one again"):
+    with pytest.raises(LabError, match="then this one again"):
         chooser._choose(second)
 
 

@@ -8,6 +8,7 @@ from labs import opened
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
+from instruct_tune.errors import LabError
 from instruct_tune.services.runs import OWN_DATA
 from instruct_tune.ui.runs import details
 from instruct_tune.ui.runs.details import SHARE, UNSHARE, NotesPanel, ShareButton
@@ -50,14 +51,14 @@ def test_what_another_window_rewrote_is_not_written_over(lab, panel):
     lab.runs.annotate(HOST, run_id, "", "first")
     *_, read, _ = panel._show(run_id)
     lab.runs.annotate(HOST, run_id, "", "of another window")
-    with pytest.raises(gr.Error, match="changed in another window"):
+    with pytest.raises(LabError, match="changed in another window"):
         panel._save("", "mine", read)
     assert only(lab)["notes"] == "of another window"
 
 
 def test_without_a_run_there_is_nothing_to_save(panel):
     *_, read, _ = panel._show(None)
-    with pytest.raises(gr.Error, match="click its row"):
+    with pytest.raises(LabError, match="click its row"):
         panel._save("", "mine", read)
 
 

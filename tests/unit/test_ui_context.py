@@ -1,11 +1,14 @@
 """Errors at the page's edge: other people's text appears as plain letters in a toast, and one feed's fault stays its
 own."""
 
+import asyncio
+
 import gradio as gr
 import pytest
 
-from instruct_tune.errors import DataError, StoreError
-from instruct_tune.ui import context
+from instruct_tune.errors import DataError, SettingsError, StoreError
+from instruct_tune.ui import context, setting_labels
+from instruct_tune.ui.layout.blocks import PageBlocks
 
 HOSTILE = '<img src="//x.example/y" onerror=alert(1)>.json'
 
@@ -26,11 +29,39 @@ def refusing_later():
     raise DataError(f"{HOSTILE} is empty.")
 
 
-@pytest.mark.parametrize("handler", [refusing, lambda: list(context.user_errors(refusing_later)())])
-def test_an_error_quotes_it_as_letters_too(handler):
+def steps(handler, **options):
+    """Each step of ``handler`` as the page runs it."""
+    with PageBlocks() as page:
+        gr.Button().click(handler, None, gr.Textbox(), **options)
+    (event,) = page.fns.values()
+
+    async def run():
+        result = await page.call_function(event, [])
+        while result["is_generating"]:
+            result = await page.call_function(event, [], result["iterator"])
+
+    return run()
+
+
+@pytest.mark.parametrize("handler", [refusing, refusing_later])
+def test_an_error_quotes_it_as_letters_too_at_once_and_in_a_stream(handler):
     with pytest.raises(gr.Error) as caught:
-        context.user_errors(handler)()
+        asyncio.run(steps(handler))
     assert caught.value.message.startswith("&lt;img src=")
+
+
+def test_a_setting_has_its_label_on_the_page_and_its_name_in_a_script(monkeypatch):
+    monkeypatch.setitem(setting_labels._LABELS, "train.learning_rate", ("Learning rate", ""))
+
+    def too_high():
+        raise SettingsError(["train.learning_rate must be at most 1"])
+
+    messages = []
+    for options in (context.PRIVATE, {}):
+        with pytest.raises(gr.Error) as caught:
+            asyncio.run(steps(too_high, **options))
+        messages.append(caught.value.message)
+    assert messages == ["\u201cLearning rate\u201d must be at most 1.", "train.learning_rate must be at most 1."]
 
 
 @pytest.mark.parametrize(
@@ -41,17 +72,13 @@ def test_visitors_read_no_folder_of_the_machine(monkeypatch, variable, shown):
     monkeypatch.delenv("LAB_ADMIN_TOKEN", raising=False)
     monkeypatch.setenv(variable, "x")
 
-    def full():
-        raise StoreError("The disk with /srv/lab/data is full.")
-
-    with pytest.raises(gr.Error) as caught:
-        context.user_errors(full)()
-    assert caught.value.message == f"The disk with {shown} is full."
+    error = context.toast(StoreError("The disk with /srv/lab/data is full."), in_words_of_form=True)
+    assert error.message == f"The disk with {shown} is full."
 
 
 def test_a_fault_of_the_labs_own_is_not_shown_as_a_persons():
     with pytest.raises(ZeroDivisionError):
-        context.user_errors(lambda: 1 // 0)()
+        asyncio.run(steps(lambda: 1 // 0))
 
 
 @pytest.mark.parametrize(("feed", "logged"), [(refusing, 0), (lambda: [1 // 0], 1)])

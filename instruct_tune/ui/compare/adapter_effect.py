@@ -9,7 +9,7 @@ import gradio as gr
 from ...services.access import Access
 from ...services.inference import Inference
 from ...services.runs import Runs
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import PRIVATE, QUIET, viewer
 from ..workbench import Workbench
 from .effect_text import bars, evaluated_answers, sentence
 from .first_views import RECORDED, of_run
@@ -78,7 +78,6 @@ class EffectPanel:
     def _evaluated(self, run_id: str | None) -> str:
         return evaluated_answers(self.runs.last_evaluations(viewer(self.access)).get(str(run_id)))
 
-    @user_errors
     def _measure(self, run_id: str | None) -> list[Any]:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")

@@ -12,7 +12,7 @@ from ...errors import DataError, LabError
 from ...evaluation.predictions_file import write_rows
 from ...services.access import Access
 from ...services.inference import MAX_INSTRUCTIONS, Inference
-from ..context import QUIET, session, user_errors, viewer
+from ..context import QUIET, session, viewer
 from ..downloads import save_buttons
 from ..formatting import NAMES, decoding
 from ..streaming import Turns
@@ -97,7 +97,6 @@ class BatchPanel:
     def _stop(self, request: gr.Request) -> None:
         self.turns.stop(request.session_hash)
 
-    @user_errors
     def _answer(
         self, run_id: str | None, text: str, third: str, third_strength: float, *controls: Any
     ) -> Iterator[list[Any]]:

@@ -14,9 +14,9 @@ from ...services.access import Access
 from ...services.inference import Inference, SearchResult
 from ...services.questions import MAX_SEARCH_TOKENS
 from ...text.markdown import plain
-from ..context import PRIVATE, QUIET, session, user_errors, viewer
+from ..context import PRIVATE, QUIET, session, viewer
 from ..events import setting
-from ..scripted_html import packed, scripted_html
+from ..scripted_html import Piece, packed
 from ..streaming import Turns
 from ..workbench import Workbench
 from .first_views import RECORDED, FirstViews
@@ -141,7 +141,6 @@ class SearchPanel:
         at_work = (turns.is_at_work(request.session_hash) for turns in (self._searches, self._branches))
         return gr.Button(visible=any(at_work))
 
-    @user_errors
     def _search(
         self, run_id: str | None, instruction: str, input: str, tokens: float, strength: float
     ) -> Iterator[list[Any]]:
@@ -177,7 +176,6 @@ class SearchPanel:
             # gradio sends a stream's last item again at its end, maybe after a newer update.
             yield [gr.skip()] * len(self.outputs)
 
-    @user_errors
     def _branch(self, question: Question | None, event: gr.EventData) -> Any:
         if question is None:
             raise DataError(NOTHING_SEARCHED)
@@ -212,4 +210,4 @@ def _question(value: dict[str, Any]) -> Question:
 
 
 def _shown(name: str, template: str, elem_id: str, value: Any) -> gr.HTML:
-    return scripted_html(name, template, elem_id, visible=bool(value) or "hidden", value=value and packed(value))
+    return Piece(name, template).component(elem_id, bool(value) or "hidden", value and packed(value))

@@ -13,7 +13,7 @@ from ...runs.annotations import LONGEST_NOTES
 from ...services.access import Access
 from ...services.answerers import Answerers
 from ...services.runs import Runs
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, viewer
 from ..exhibit import FRAME, LONGEST, copyable, read
 from ..formatting import NAMES, decoding
 from ..run_picker import answering, labelled
@@ -133,7 +133,6 @@ class SharingPanel:
         revealed = self.link.click(lambda: [gr.Code(visible=True)] * 2, None, shown_texts, **QUIET)
         revealed.then(None, list(named.values()), shown_texts, js=AS_LINK.replace("NAMES", str(list(named))), **QUIET)
 
-    @user_errors
     def _keep(
         self, run_id: str | None, source: str, number: float | None, instruction: str, input_text: str, *values: Any
     ) -> None:

@@ -16,7 +16,7 @@ from ...services.runs import Runs
 from ...text.code_language import guess
 from .. import run_picker
 from ..as_python import AsPython
-from ..context import QUIET, session, user_errors, viewer
+from ..context import QUIET, session, viewer
 from ..diff_panel import DiffPanel
 from ..events import setting
 from ..form import Form
@@ -259,14 +259,12 @@ class CompareTab:
     def _step_handler(self, step: int) -> Any:
         """A handler that goes ``step`` held-out rows on; to a random row where ``step`` is 0."""
 
-        @user_errors
         def handler(run_id: str | None, source: str, number: float | None) -> list[Any]:
             to = self.rows.after(run_id, int(number or 1), step) if run_id else 1
             return [HELD_OUT, to, *self._row(run_id, HELD_OUT, to)[2:]]
 
         return handler
 
-    @user_errors
     def _row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
         """Another row or run: show its texts, and the answers of its evaluation where there are some.
 
@@ -292,7 +290,6 @@ class CompareTab:
     def _stop(self, request: gr.Request) -> None:
         self.turns.stop(request.session_hash)
 
-    @user_errors
     def _answer(
         self,
         run_id: str | None,

@@ -12,7 +12,7 @@ from ...services.answerers import MAX_STRENGTH, Answerers
 from ...services.inference import Inference
 from ...services.runs import Runs
 from ...store.run import Run
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, viewer
 
 NOBODY = ""
 """The dropdown's value for no third model."""
@@ -47,7 +47,6 @@ class ThirdModelPanel:
         for changed in (self.fold.expand, self.run.change):
             changed(self._list, [self.run, self.who], self.who, **QUIET)
 
-    @user_errors
     def _list(self, run_id: str | None, chosen: str) -> Any:
         """Refresh the choices; the chosen one stays selected where it is still among them."""
         choices = self._choices(run_id)

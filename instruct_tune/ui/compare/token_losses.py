@@ -11,7 +11,7 @@ from ...data.splits import Example
 from ...errors import DataError
 from ...services.access import Access
 from ...services.inference import Inference
-from ..context import PRIVATE, user_errors, viewer
+from ..context import PRIVATE, viewer
 from ..scripted_html import packed
 from ..workbench import Workbench
 from .first_views import RECORDED, FirstViews
@@ -95,7 +95,6 @@ class TokenLossesPanel:
             **PRIVATE,
         )
 
-    @user_errors
     def _read(
         self, run_id: str | None, source: str, number: float | None, instruction: str, input: str, other: str
     ) -> list[Any]:

@@ -23,7 +23,7 @@ from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.datasets import Datasets
 from ...text.markdown import plain
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, viewer
 from ..downloads import Outgoing, handing_out, press
 from ..first_preset import first_preset
 from ..form import Form
@@ -55,17 +55,17 @@ class LedgerPanel:
 
         Returns that event.
         """
-        saved = self._save.click(user_errors(self._write), self._form.controls, self._download, **QUIET)
+        saved = self._save.click(self._write, self._form.controls, self._download, **QUIET)
         saved.success(None, None, None, js=press("ledger-download"))
         data_controls = [control for name, control in self._form.named.items() if name.startswith("data.")]
         loaded = self._load.upload(
-            user_errors(self._read),
+            self._read,
             {self._load, self._form["model"], self._form["data.source"]},
             [*data_controls, self._expected],
             **QUIET,
         )
         shown_rows = loaded.success(show, inputs, shown, trigger_mode="multiple", **QUIET)
-        shown_rows.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **QUIET)
+        shown_rows.success(self._compare, self._form.controls | {self._expected}, None, **QUIET)
         return shown_rows
 
     def _write(self, values: dict[Any, Any]) -> str:
@@ -218,7 +218,7 @@ class FiltersPanel:
             lambda text, before: [*before, text][-UNDONE:], [self._text, self._history], self._history, **QUIET
         )
         self._buttons["change"].click(
-            user_errors(self._fill_editor), inputs, [self._fold, *self._editor.outputs], **QUIET
+            self._fill_editor, inputs, [self._fold, *self._editor.outputs], **QUIET
         )  # fmt: skip
         edits: list[tuple[Any, Edit]] = [
             (self._buttons["up"], lambda values, steps, at: filter_text.moved(steps, at, -1)),
@@ -227,12 +227,11 @@ class FiltersPanel:
             (self._replace, lambda values, steps, at: filter_text.replaced(steps, at, self._read_editor(values))),
         ]
         edited = [button.click(self._edit_handler(edit), inputs, self.changed, **QUIET) for button, edit in edits]
-        edited.append(self._add.click(user_errors(self._append), inputs, self.changed, **QUIET))
+        edited.append(self._add.click(self._append, inputs, self.changed, **QUIET))
         edited.append(self._buttons["undo"].click(self._undo, inputs, self.changed, **QUIET))
         return edited
 
     def _edit_handler(self, edit: Edit) -> Callable[..., Any]:
-        @user_errors
         def handler(values: dict[Any, Any]) -> dict[Any, Any]:
             steps = self.steps(values)
             return self.change(values, *edit(values, steps, self._chosen_index(values, steps)))

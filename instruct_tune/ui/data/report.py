@@ -13,9 +13,9 @@ from ...config.run_config import RunConfig
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.datasets import Datasets
-from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, viewer
 from ..form import Form
-from ..scripted_html import scripted_html
+from ..scripted_html import Piece
 from .filter_text import with_leakage_step
 from .filters import FiltersPanel, has_leakage_step
 from .text import (
@@ -38,7 +38,7 @@ LOOKING = "Looking at the rows …"
 
 def histograms(elem_id: str) -> gr.HTML:
     """The empty component; ``histograms_value`` makes its value."""
-    return scripted_html("histograms", '<div class="histograms"></div>', elem_id)
+    return Piece("histograms", '<div class="histograms"></div>').component(elem_id)
 
 
 def histograms_value(charts: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -115,7 +115,6 @@ class ReportPanel:
             *self._twins.all,
         ]
 
-    @user_errors
     def check(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
         """Make the report on all rows and show it."""
         yield {self._sentence: LOOKING}
@@ -176,13 +175,11 @@ class ReportPanel:
             return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
 
         for pair_table, handler in ((self._leaks, leak), (self._twins, twin)):
-            pair_table.table.select(user_errors(handler), self._config, pair_table.boxes, **ONE_BY_ONE, **QUIET)
+            pair_table.table.select(handler, self._config, pair_table.boxes, **ONE_BY_ONE, **QUIET)
         steps = self._form["data.filters"]
         steps.change(has_leakage_step, steps, self._drop, **QUIET)
         inputs = self._form.controls | self._filters.inputs | {self._drop}
-        return self._drop.input(
-            user_errors(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **QUIET
-        )
+        return self._drop.input(self._leave_out, inputs, self._filters.changed, trigger_mode="always_last", **QUIET)
 
     def _leave_out(self, values: dict[Any, Any]) -> dict[Any, Any]:
         steps = with_leakage_step(self._filters.steps(values), values[self._drop])

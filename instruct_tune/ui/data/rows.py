@@ -16,7 +16,7 @@ from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.datasets import Datasets
 from ...text.code_language import guess
-from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, viewer
 from ..first_preset import first_preset
 from ..form import Form
 from .filters import FiltersPanel
@@ -45,19 +45,15 @@ class ByHandPanel:
     def wire(self, form: Form) -> list[Any]:
         """Connect the buttons. Returns the events that change the filters."""
         shown = [self._picked, self._count, self._keep_picked, self._drop_picked, self._forget]
-        self._pick.click(user_errors(self._add), [self.row, self._picked], shown, **QUIET)
+        self._pick.click(self._add, [self.row, self._picked], shown, **QUIET)
         self._forget.click(lambda: self._show([]), None, shown, **QUIET)
         inputs = form.controls | self._filters.inputs | {self.row, self._picked}
-        drop = self._drop.click(user_errors(self._drop_row), inputs, self._filters.changed, **QUIET)
+        drop = self._drop.click(self._drop_row, inputs, self._filters.changed, **QUIET)
         outputs = [*self._filters.changed, *shown]
         return [
             drop,
-            self._keep_picked.click(
-                user_errors(lambda values: self._apply(values, "keep_rows")), inputs, outputs, **QUIET
-            ),
-            self._drop_picked.click(
-                user_errors(lambda values: self._apply(values, "drop_rows")), inputs, outputs, **QUIET
-            ),
+            self._keep_picked.click(lambda values: self._apply(values, "keep_rows"), inputs, outputs, **QUIET),
+            self._drop_picked.click(lambda values: self._apply(values, "drop_rows"), inputs, outputs, **QUIET),
         ]
 
     def _drop_row(self, values: dict[Any, Any]) -> dict[Any, Any]:
@@ -205,7 +201,7 @@ class RowsPanel:
                 config = self._configs.read(viewer(self._access), self._form.rows(values))
                 return self.page(config, values, values[self._page] + step if step else 1)
 
-            return user_errors(handler)
+            return handler
 
         # "change" for the search box: gradio sends no "input" for text pasted with the mouse.
         triggers = [self._part.input, self._search.change, self._order.input]
@@ -213,9 +209,7 @@ class RowsPanel:
         self._back.click(page_handler(-1), inputs, self.outputs, **QUIET)
         self._forth.click(page_handler(1), inputs, self.outputs, **QUIET)
         shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
-        self._table.select(
-            user_errors(self._show_row), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **QUIET
-        )
+        self._table.select(self._show_row, self._form.controls | {self._part}, shown, **ONE_BY_ONE, **QUIET)
         return self._by_hand.wire(self._form)
 
     def _show_row(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:

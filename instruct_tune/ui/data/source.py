@@ -20,7 +20,7 @@ from ...services.configurations import Configurations
 from ...services.housekeeping import Housekeeping
 from ...services.uploads import Uploads
 from ..browser_state import Memory, recent_sources, with_recent
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import PRIVATE, QUIET, viewer
 from ..form import Form
 from ..formatting import hours
 from ..number_box import NumberBox, OpenSlider
@@ -114,7 +114,6 @@ class SourcePanel:
         recent.change(self._refresh_choices, [recent, self._memory.token], self._source, **QUIET)
         return chosen, loaded
 
-    @user_errors
     def _store_upload(self, file: str | None, recent: Any, text: str) -> Any:
         if not file:
             return [gr.skip()] * 3

@@ -16,7 +16,7 @@ from ...services.housekeeping import Housekeeping
 from ...services.uploads import Uploads
 from ..as_python import AsPython
 from ..browser_state import Memory, with_recent
-from ..context import QUIET, error_sentence, user_errors, viewer
+from ..context import QUIET, error_sentence, viewer
 from ..first_preset import first_preset
 from ..form import Form
 from ..workbench import workbench
@@ -110,7 +110,6 @@ class DataTab:
         own = [self._summary, self._load, self._unify, self.following, self._memory.recent, self._shown]
         return own + [output for part in parts for output in part.outputs]
 
-    @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Load and show the rows of the form's settings, with progress."""
         try:
@@ -141,7 +140,6 @@ class DataTab:
             **self._rows.page(config, values, 1),
         }
 
-    @user_errors
     def _refresh(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """``_show`` for rows that are not shown yet; where they have to be downloaded, say so."""
         settings = self._form.rows(values)

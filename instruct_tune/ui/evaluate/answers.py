@@ -10,7 +10,7 @@ import gradio as gr
 from ...services.access import Access
 from ...services.evaluations import Evaluations
 from ...text.code_language import guess
-from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, viewer
 from ..diff_panel import DiffPanel
 from .text import ALL, CHANGED, HEADERS, SHOWS, SORTS, Page, Wanted, page_of, row_sentence
 
@@ -145,7 +145,6 @@ class AnswersPanel:
         self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 
     def _page_handler(self, step: int) -> Any:
-        @user_errors
         def load(run_id: str | None, seq: int | None, search: str, show: str, sort: str, number: int = 1) -> list[Any]:
             rows: Sequence[Any] = (
                 self.evaluations.predictions(viewer(self.access), run_id, seq) if run_id and seq is not None else ()
@@ -154,7 +153,6 @@ class AnswersPanel:
 
         return load
 
-    @user_errors
     def _choose(self, run_id: str | None, seq: int | None, event: gr.SelectData) -> list[Any]:
         # By the number in the row: the browser may have sorted the table differently.
         number = int(event.row_value[0])

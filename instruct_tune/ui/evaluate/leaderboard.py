@@ -13,7 +13,7 @@ from ...evaluation.leaderboard import differing
 from ...services.access import Access
 from ...services.evaluations import Evaluations
 from ...text.markdown import plain
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, viewer
 from ..formatting import decoding
 
 NOTHING, READING = "No run was evaluated yet.", "Reading all evaluations…"
@@ -63,7 +63,6 @@ class LeaderboardPanel:
         tab.select(self._read, self.run, outputs, **QUIET)
         self.which.input(self._choose, self.which, [self.leader, self.table], trigger_mode="always_last", **QUIET)
 
-    @user_errors
     def _read(self, run_id: str | None) -> list[Any]:
         tables = self.evaluations.leaderboard(viewer(self.access))
         if not tables:
@@ -72,7 +71,6 @@ class LeaderboardPanel:
         chosen = gr.Dropdown(choices=choices(tables), value=key(first), visible=len(tables) > 1)
         return [introduction(tables), chosen, *self._table_updates(first)]
 
-    @user_errors
     def _choose(self, chosen: str | None) -> list[Any]:
         for table in self.evaluations.leaderboard(viewer(self.access)):
             if key(table) == chosen:

@@ -17,7 +17,7 @@ from ...services.access import Access
 from ...services.evaluations import Evaluations
 from ...services.runs import Runs
 from ...services.transfers import Transfers
-from ..context import QUIET, polled, user_errors, viewer
+from ..context import QUIET, polled, viewer
 from ..downloads import Outgoing, handing_out, press, save_buttons
 from ..run_text import verdict_text
 from . import text as view
@@ -265,7 +265,6 @@ class EvaluationPanel:
     def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:
         return self.transfers.plot_scores(viewer(self.access), str(run_id), to, seq)
 
-    @user_errors
     def _show_chosen(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
         """One evaluation of the run, and what is seen now: where another run was chosen meanwhile, the next poll shows
         that one's."""
@@ -275,7 +274,6 @@ class EvaluationPanel:
         shown = self.show_evaluation(chosen, evaluation, search, show, sort)
         return [_seen(chosen, evaluations, progress), *shown]
 
-    @user_errors
     def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
         evaluation = _evaluation(run_id, seq, runs=self.runs, access=self.access)
         rows = self.evaluations.predictions(viewer(self.access), str(run_id), evaluation["seq"])

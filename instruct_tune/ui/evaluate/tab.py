@@ -15,7 +15,7 @@ from ...services.runs import Runs
 from ...services.transfers import Transfers
 from .. import run_picker
 from ..as_python import AsPython
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import PRIVATE, QUIET, viewer
 from ..device_choice import CPU, DeviceChoice
 from ..form import Form
 from ..number_box import NumberBox
@@ -143,7 +143,6 @@ class EvaluateTab:
             event.success(self.panel.follow, self.panel.inputs, self.panel.outputs, queue=False, **QUIET)
         self.run.change(_startable, self.run, self._start, **QUIET)
 
-    @user_errors
     def _begin(
         self,
         run_id: str | None,
@@ -163,12 +162,10 @@ class EvaluateTab:
             requester, run_id, rows, generation, baselines=baselines, tokenize=tokenize, own_device=device == CPU
         )
 
-    @user_errors
     def _end(self, run_id: str | None) -> None:
         if run_id:
             self._evaluations.stop(viewer(self._access), run_id)
 
-    @user_errors
     def _go_on(self, run_id: str | None, device: str) -> None:
         requester = viewer(self._access)
         unfinished = self._evaluations.unfinished(requester, str(run_id))

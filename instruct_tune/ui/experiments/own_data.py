@@ -16,7 +16,7 @@ from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.runs import Runs
 from ...services.training import Training
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import PRIVATE, QUIET, viewer
 from ..form import Form
 from ..pending_upload import PendingUpload
 from .text import own_table
@@ -77,7 +77,6 @@ class OwnData:
         begun = self._start.click(self._begin, outputs=self.started, **inputs, **PRIVATE)
         begun.success(self.show, self.inputs, self.outputs, **QUIET)
 
-    @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[str, dict[str, str]]:
         self.pending.refuse(values)
         experiment = self._shown[values[self._which]]

@@ -12,7 +12,7 @@ from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.runs import Runs
 from ...services.training import Training
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import PRIVATE, QUIET, viewer
 from ..form import Form
 from ..scripted_html import packed
 from ..workbench import workbench
@@ -90,7 +90,6 @@ class ExperimentsTab:
             *self._own.show(title, started, None),
         ]
 
-    @user_errors
     def _use(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """The experiment's settings in the form, on the rows that the visitor has chosen."""
         arm = self._shown[values[self._which]].configured_arm

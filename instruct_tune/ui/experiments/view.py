@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..scripted_html import packed, scripted_html
+from ..scripted_html import Piece, packed
 
 _TEMPLATE = """
 <div class="experiment">
@@ -29,4 +29,4 @@ REVEAL = """() => {
 
 def experiment_view(value: dict[str, Any]) -> gr.HTML:
     """The component, with a value of ``text.view_value``."""
-    return scripted_html("experiment", _TEMPLATE, "experiments-view", value=packed(value))
+    return Piece("experiment", _TEMPLATE).component("experiments-view", value=packed(value))

@@ -12,7 +12,7 @@ from ...errors import LabError
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.estimates import Estimates
-from ..context import QUIET, error_sentence, user_errors, viewer
+from ..context import QUIET, error_sentence, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import Form
 from ..number_box import NumberBox
@@ -73,7 +73,6 @@ class BatchPanel:
         for trigger in triggers:
             trigger(show, inputs, shown, trigger_mode="always_last", **QUIET)
 
-    @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Show the step as the settings stand, once the tab was opened."""
         if values[self._is_open]:

@@ -19,7 +19,7 @@ from ...services.tokenizers import Tokenizers
 from ...tokenization.prompt_template import TEMPLATES
 from ..as_python import AsPython
 from ..browser_state import Memory
-from ..context import QUIET, error_sentence, user_errors, viewer
+from ..context import QUIET, error_sentence, viewer
 from ..exhibit import read
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
@@ -123,7 +123,6 @@ class FormatTab:
         drawn_after = fetched.success(show, inputs, shown, **options)
         self._batch.wire(drawn, drawn_after)
 
-    @user_errors
     def _fetch(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Download the model's tokenizer."""
         # Where it has arrived meanwhile, nothing else is yielded.
@@ -131,7 +130,6 @@ class FormatTab:
         requester = viewer(self._access)
         yield from self._requirements.load(requester, self._config(values), request, self._progress)
 
-    @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Show the row as the settings stand. An error stands in its place: nobody has clicked for a toast."""
         texts = [values[self._form[f"template.{part}"]] for part in PARTS]

@@ -11,7 +11,7 @@ from ...errors import DataError, SettingsError
 from ...text.markdown import plain
 from ...tokenization.prompt_template import LESSON, template_from
 from ..browser_state import Memory
-from ..context import QUIET, user_errors
+from ..context import QUIET
 from ..form import CUSTOM_TEMPLATE, Form
 
 PARTS = ("without_input", "with_input")
@@ -82,7 +82,6 @@ def _text(part: str, text: str) -> gr.Textbox:
     )
 
 
-@user_errors
 def _keep_template(name: str, without_input: str, with_input: str, stored: Any) -> list[Any]:
     if not name.strip():
         raise DataError("Give the template a name first.")

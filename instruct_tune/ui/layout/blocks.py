@@ -14,8 +14,10 @@ from typing import Any
 import gradio as gr
 import gradio.blocks
 
+from ...errors import LabError
 from ...pretrained import hub_token
 from ..account import token_of
+from ..context import PRIVATE, toast
 
 SKIP = gr.skip()
 # A server too busy to answer in this time is closed as gradio closes it.
@@ -37,7 +39,8 @@ class PageBlocks(gr.Blocks):
     gradio sends the difference between two items of a stream, and the browser changes the former item in place. It
     may not have drawn that one yet: what the later item leaves out is then never drawn.
 
-    Handlers and the jobs that they submit ask the Hub with the token of who is signed in.
+    Handlers and the jobs that they submit ask the Hub with the token of who is signed in. A LabError that one of them
+    raises, at once or in a stream, is shown as a toast, or is the answer to a script.
     """
 
     _loop: asyncio.AbstractEventLoop | None = None
@@ -79,6 +82,14 @@ class PageBlocks(gr.Blocks):
         """gradio's, with the visitor's token at hand."""
         with hub_token.acting_for(token_of(request)):
             return await super().process_api(*args, request=request, **kwargs)
+
+    async def call_function(self, block_fn: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """gradio's, with LabErrors as errors that it shows."""
+        try:
+            return await super().call_function(block_fn, *args, **kwargs)
+        except LabError as error:
+            of_page = block_fn.api_visibility == PRIVATE["api_visibility"]
+            raise toast(error, in_words_of_form=of_page) from error
 
     async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
         """``predictions`` as sent to the browser; ``{"__type__": "update"}`` for a skipped output."""

@@ -13,7 +13,7 @@ from ...errors import LabError
 from ...services.access import Access
 from ...services.runs import Runs
 from ..browser_state import ARRIVED, ARRIVING, RESTORED, Memory, first_values, is_resumed, own_or_linked, restored
-from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors
+from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session
 from ..form import Form
 from ..run_picker import newest
 from .exhibit_link import ExhibitLink
@@ -100,7 +100,6 @@ def _host(access: Access) -> None:
         )
         enter = gr.Button("Enter", elem_id="host-enter", scale=1, min_width=120)
 
-    @user_errors
     def admit(text: str) -> str:
         if not access.admit(session(), text):
             raise LabError("That is not the host's token.")

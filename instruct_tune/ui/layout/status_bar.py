@@ -16,7 +16,7 @@ from ...services.uploads import Uploads
 from ...store.run import LIVE
 from ...text.markdown import plain
 from .. import run_text
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, viewer
 from ..form import Form
 
 
@@ -30,7 +30,7 @@ class StatusBar:
         self.default_model = default_model
         self.line = gr.Markdown("", elem_id="strip")
         self._stop = gr.Button("Stop the download", size="sm", visible=False, elem_id="strip-stop", min_width=0)
-        self._stop.click(user_errors(self.stop_download), None, self._stop, **QUIET)
+        self._stop.click(self.stop_download, None, self._stop, **QUIET)
         self._seen = gr.State(None)
 
     def follow(self, form: Form, shown_run: gr.State) -> None:

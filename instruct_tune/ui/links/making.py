@@ -17,7 +17,7 @@ from ...services.access import Access
 from ...services.configurations import Configurations
 from ...text.plain_text import shown_name
 from ..browser_state import Memory
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, viewer
 from ..exhibit import copyable
 from ..form import Form
 from .controls import lockable
@@ -68,7 +68,6 @@ class LinkMaker:
         made = make.click(self._make, self._form.controls | own, self._address, **QUIET)
         made.success(None, self._address, self._address, js=with_tab_and_step(), **QUIET)
 
-    @user_errors
     def _make(self, values: dict[Any, Any]) -> Any:
         """The query of the address; the browser adds what is before it, and the open tab."""
         config = self._configs.read(viewer(self._access), self._form.read(values))

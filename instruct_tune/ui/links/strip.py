@@ -18,7 +18,7 @@ from ...services.rooms import Rooms
 from ...text.plain_text import shown
 from ..context import QUIET, error_text, page_query, viewer
 from ..form import Form
-from ..scripted_html import packed, scripted_html
+from ..scripted_html import Piece, packed
 from .controls import controls_of, limited, link_values, lockable
 from .limits import Limits, LimitsInForce, Opened, Place, counted, limits_of_link
 
@@ -39,7 +39,7 @@ class LessonStrip:
         self.limits, self._configs, self._access = LimitsInForce(rooms), configs, access
         self.opened, self.seen = gr.State(Opened()), gr.State(None)
         """What the page was opened with; what the strip was made of."""
-        self.strip = scripted_html("limits", '<p class="strip" role="status" hidden></p>', "lesson-strip")
+        self.strip = Piece("limits", '<p class="strip" role="status" hidden></p>').component("lesson-strip")
         self._apply = gr.Button("Apply", elem_id="limits-apply", elem_classes="unseen")
 
     def connect(self, form: Form, tabs: gr.Tabs) -> None:

@@ -172,40 +172,25 @@ class RoomRoutes:
 
 
 Values = Mapping[str, Any]
+Action = Callable[[Lab, Viewer, Values], Any]
 
 
-def _open(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    code = lab.rooms.open(viewer, values.get("title"), values.get("minutes"), values.get("token"))
-    return {"code": code}
+def _call(find: Callable[[Lab], Callable[..., Any]], *names: str, returns: str = "") -> Action:
+    """An action that calls a service's method with the viewer and the values of these names.
 
+    ``returns``: the name of the method's result in the answer; an action without one answers nothing.
+    """
 
-def _join(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.join(viewer, values.get("code"), values.get("name"))
+    def act(lab: Lab, viewer: Viewer, values: Values) -> Any:
+        result = find(lab)(viewer, *(values.get(name) for name in names))
+        return {returns: result} if returns else None
 
-
-def _rename(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.rename(viewer, values.get("code"), values.get("name"), values.get("person"))
-
-
-def _remove(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.remove(viewer, values.get("code"), values.get("person", ""))
+    return act
 
 
 def _rule(lab: Lab, viewer: Viewer, values: Values) -> Any:
     changes = values.get("changes")
     lab.rooms.rule(viewer, values.get("code"), changes if isinstance(changes, dict) else {})
-
-
-def _extend(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.extend(viewer, values.get("code", ""), values.get("minutes"))
-
-
-def _end(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.end(viewer, values.get("code", ""))
-
-
-def _add_guess(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    return {"activity": lab.room_activities.guess(viewer, values.get("code"), values.get("experiment"))}
 
 
 def _add_blind(lab: Lab, viewer: Viewer, values: Values) -> Any:
@@ -219,63 +204,31 @@ def _add_sweep(lab: Lab, viewer: Viewer, values: Values) -> Any:
     return {"activity": lab.room_activities.sweep(viewer, values.get("code"), title, cards, seeds)}
 
 
-def _add_board(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    return {"activity": lab.room_activities.board(viewer, values.get("code"), values.get("by"))}
-
-
-def _drop(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.drop(viewer, values.get("code"), values.get("activity"))
-
-
-def _move_up(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.move_up(viewer, values.get("code"), values.get("activity"))
-
-
-def _begin(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.begin(viewer, values.get("code"), values.get("activity"))
-
-
-def _reveal(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.reveal(viewer, values.get("code"), values.get("activity"))
-
-
-def _choose(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.choose(viewer, values.get("code"), values.get("activity"), values.get("choice"))
-
-
 def _start(lab: Lab, viewer: Viewer, values: Values) -> Any:
     another = values.get("another") is True
     return {"run": lab.room_activities.start(viewer, values.get("code"), values.get("activity"), another)}
 
 
-def _evaluate(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.room_activities.evaluate(viewer, values.get("code"), values.get("run"))
-
-
-def _hand_in(lab: Lab, viewer: Viewer, values: Values) -> Any:
-    lab.rooms.hand_in(viewer, values.get("code"), values.get("run"))
-
-
-_ACTIONS: dict[str, Callable[[Lab, Viewer, Values], Any]] = {
-    "open": _open,
-    "join": _join,
-    "rename": _rename,
-    "remove": _remove,
+_ACTIONS: dict[str, Action] = {
+    "open": _call(lambda lab: lab.rooms.open, "title", "minutes", "token", returns="code"),
+    "join": _call(lambda lab: lab.rooms.join, "code", "name"),
+    "rename": _call(lambda lab: lab.rooms.rename, "code", "name", "person"),
+    "remove": _call(lambda lab: lab.rooms.remove, "code", "person"),
     "rule": _rule,
-    "extend": _extend,
-    "end": _end,
-    "guess": _add_guess,
+    "extend": _call(lambda lab: lab.rooms.extend, "code", "minutes"),
+    "end": _call(lambda lab: lab.rooms.end, "code"),
+    "guess": _call(lambda lab: lab.room_activities.guess, "code", "experiment", returns="activity"),
     "blind": _add_blind,
     "sweep": _add_sweep,
-    "board": _add_board,
-    "drop": _drop,
-    "move_up": _move_up,
-    "begin": _begin,
-    "reveal": _reveal,
-    "choose": _choose,
+    "board": _call(lambda lab: lab.room_activities.board, "code", "by", returns="activity"),
+    "drop": _call(lambda lab: lab.rooms.drop, "code", "activity"),
+    "move_up": _call(lambda lab: lab.rooms.move_up, "code", "activity"),
+    "begin": _call(lambda lab: lab.rooms.begin, "code", "activity"),
+    "reveal": _call(lambda lab: lab.rooms.reveal, "code", "activity"),
+    "choose": _call(lambda lab: lab.rooms.choose, "code", "activity", "choice"),
     "start": _start,
-    "evaluate": _evaluate,
-    "hand_in": _hand_in,
+    "evaluate": _call(lambda lab: lab.room_activities.evaluate, "code", "run"),
+    "hand_in": _call(lambda lab: lab.rooms.hand_in, "code", "run"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...errors import DataError
@@ -14,7 +15,8 @@ from ...services.run_pages import RunContents
 from ...text.plain_text import counted, shortened
 from ...text.word_diff import Kind, Piece, word_diff
 from .. import run_text
-from ..charts import CHART
+from ..charts import EMPTY_CHART
+from ..charts import LOSS_CHART as LIVE_CHART
 from ..compare.heat_map import PIECE as HEAT_MAP
 from ..compare.text import recorded_details
 from ..data.filter_text import read_step, words
@@ -38,9 +40,8 @@ CHART_ID, SCRUBBER_ID, STEP_ID, LOSSES_ID, TOKENS_ID = (
     "tokens-{}",
 )
 """Where the pieces are drawn. The chart and the slider find each other by these ids, in the lab too."""
-LOSS_CHART = DrawnPiece(
-    "loss_chart", CHART.format(empty="This browser cannot unpack the plot; its numbers stand below.")
-)
+_NO_PLOT = "This browser cannot unpack the plot; its numbers stand below."
+LOSS_CHART = replace(LIVE_CHART, template=LIVE_CHART.template.replace(EMPTY_CHART, _NO_PLOT))
 SCORES_LOOK = ".scores-of {" + result.SCORES_CSS + "}\n"
 AT_ONCE = 12
 """Rows of answers that are listed without opening a fold."""

@@ -13,8 +13,8 @@ from ...runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS
 from ...services.access import Access
 from ...services.runs import Runs
 from .. import run_text
-from ..charts import loss_chart, loss_figure
-from ..context import QUIET, user_errors, viewer
+from ..charts import LOSS_CHART, loss_figure
+from ..context import QUIET, viewer
 
 NO_CURVE = "No loss was measured yet."
 
@@ -28,7 +28,7 @@ class ChosenRun:
     def curve(self) -> None:
         """Add the loss plot, and the plot in words."""
         with gr.Column(visible=False) as self.drawing:
-            self.plot = loss_chart("runs-plot")
+            self.plot = LOSS_CHART.component("runs-plot")
         self.words = gr.Markdown(NO_CURVE, elem_id="runs-curve-words", elem_classes="note")
 
     def happened(self) -> None:
@@ -143,7 +143,6 @@ class NotesPanel:
         saved = gr.on([self.save.click, self.tags.submit], self._save, boxes, self.saved, **QUIET)
         saved.success(None, [*boxes, self.saved], boxes, js=_SHOW_SAVED)
 
-    @user_errors
     def _show(self, run_id: str | None) -> list[Any]:
         user = viewer(self.access)
         if not run_id or not self.runs.is_visible(user, run_id):
@@ -158,7 +157,6 @@ class NotesPanel:
             gr.Button(interactive=may_change),
         ]
 
-    @user_errors
     def _save(self, tags: str, notes: str, read: str) -> str:
         """Save, and return what ``_SHOW_SAVED`` reads: tags and notes if they were stored otherwise than typed,
         normalised, or with text that Compare or another window added. Else null: the visitor may still be typing."""
@@ -205,7 +203,6 @@ class ShareButton:
         shared = self.runs.is_shared(viewer(self.access), run_id)
         return gr.Button(UNSHARE if shared else SHARE, interactive=shared is not None)
 
-    @user_errors
     def _press(self, run_id: str | None, label: str, made_private: float) -> list[Any]:
         """Do what the button says, which may be older than what another window did."""
         user, now = viewer(self.access), time.monotonic()

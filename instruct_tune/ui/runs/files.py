@@ -14,7 +14,7 @@ from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.runs import Runs
 from ...services.transfers import Transfers
-from ..context import PRIVATE, QUIET, inform, user_errors, viewer
+from ..context import PRIVATE, QUIET, inform, viewer
 from ..downloads import Outgoing, handing_out, press
 from ..form import Form
 from .details import required
@@ -57,7 +57,6 @@ class RunFiles:
     ) -> Any:
         """Connect the buttons; returns the event of an import, whose run becomes the ``chosen`` one."""
 
-        @user_errors
         def take_in(values: dict[Any, Any]) -> str:
             # The Data tab's rows are those to compare and measure it on, if the zip has none of its own.
             rows = self.configs.read(viewer(self.access), form.rows(values)).to_dict()["data"]
@@ -75,18 +74,15 @@ class RunFiles:
         inputs = form.controls | {self.arriving}
         return self.arriving.upload(take_in, inputs, chosen, trigger_mode="multiple", **QUIET)
 
-    @user_errors
     def _export(self, run_id: str | None) -> str:
         chosen = self.runs.get(viewer(self.access), required(run_id)).id
         return str(self.transfers.export(viewer(self.access), chosen, self.outgoing.folder() / f"{chosen}.zip"))
 
-    @user_errors
     def _page(self, run_id: str | None, with_rows: bool) -> str:
         requester = viewer(self.access)
         chosen = self.runs.get(requester, required(run_id)).id
         return str(self.write_page(requester, chosen, self.outgoing.folder() / f"{chosen}.html", bool(with_rows)))
 
-    @user_errors
     def _merge(self, run_id: str | None) -> str:
         chosen = self.runs.get(viewer(self.access), required(run_id)).id
         if chosen in self._merging:
@@ -99,7 +95,6 @@ class RunFiles:
         finally:
             self._merging.discard(chosen)
 
-    @user_errors
     def _gguf(self, run_id: str | None) -> str:
         chosen = self.runs.get(viewer(self.access), required(run_id)).id
         return str(

@@ -12,7 +12,7 @@ from ...services.access import Access
 from ...services.hub_jobs import HubJobs, JobView
 from ...services.runs import Runs
 from ...text.markdown import plain
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, viewer
 from .details import required
 
 NOTHING_CHOSEN = "Choose a run first."
@@ -86,7 +86,6 @@ class HubJobPanel:
         shown = gr.Textbox(log, visible=bool(log))
         return [now, line, shown, gr.Button(visible=can_go_on), gr.Button(visible=can_end)]
 
-    @user_errors
     def _prices(self, token: str) -> list[Any]:
         flavors = self.hub_jobs.prices(for_jobs(token))
         choices = [(f"{each.words} · ${each.price(60):,.2f} an hour", each.name) for each in flavors]
@@ -97,14 +96,12 @@ class HubJobPanel:
             gr.Button("Choose a machine", visible=True, interactive=False),
         ]
 
-    @user_errors
     def _quote(self, flavor: str | None, minutes: float | None, token: str) -> list[Any]:
         if not flavor or not minutes:
             return [None, gr.Button("Choose a machine", interactive=False)]
         price = self.hub_jobs.quote(for_jobs(token), flavor, int(minutes))
         return [price, gr.Button(f"Start for at most ${price:,.2f}", interactive=True)]
 
-    @user_errors
     def _start(self, run_id: str | None, flavor: str, minutes: float, token: str, agreed: float | None) -> list[Any]:
         chosen = required(run_id)
         if agreed is None:
@@ -112,12 +109,10 @@ class HubJobPanel:
         self.hub_jobs.start(viewer(self.access), chosen, flavor, int(minutes), agreed, for_jobs(token))
         return ["", None, gr.Button("Choose a machine", interactive=False), *self.show(chosen, None)]
 
-    @user_errors
     def _go_on(self, run_id: str | None, token: str) -> list[Any]:
         self.hub_jobs.go_on(viewer(self.access), self._job(run_id)["job_id"], for_jobs(token))
         return ["", *self.show(run_id, None)]
 
-    @user_errors
     def _cancel(self, run_id: str | None, token: str) -> list[Any]:
         user, job = viewer(self.access), self._job(run_id)
         self.hub_jobs.cancel(user, job["job_id"], None if job["followed"] else for_jobs(token))

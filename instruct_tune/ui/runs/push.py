@@ -12,7 +12,7 @@ from ...services.access import Access
 from ...services.push import Push, PushJob
 from ...services.runs import Runs
 from ...text.markdown import plain
-from ..context import QUIET, error_sentence, user_errors, viewer
+from ..context import QUIET, error_sentence, viewer
 from ..fetch_progress import loading_sentence
 from .details import required
 
@@ -88,7 +88,6 @@ class PushPanel:
         # The address is the Hub's own, with a name that was checked.
         return f"{plain(result['message'], 600)} [Open it on the Hub]({result['url']})"
 
-    @user_errors
     def _push(self, run_id: str | None, name: str, private: bool, rows: bool, replace: bool, token: str) -> list[Any]:
         user = viewer(self.access)
         chosen = required(run_id)

@@ -13,8 +13,8 @@ from ...services.access import Access
 from ...services.runs import Runs
 from ...text.markdown import plain
 from ...util.curves import smooth, thin
-from ..charts import MAX_LINE, loss_chart, step_axis
-from ..context import QUIET, user_errors, viewer
+from ..charts import LOSS_CHART, MAX_LINE, step_axis
+from ..context import QUIET, viewer
 
 LOOKS = (
     ("#2563eb", "solid", "circle"),
@@ -122,7 +122,7 @@ class SideBySide:
         )
         self.words = gr.Markdown(NOTHING, elem_id="overlay-words")
         with gr.Column(visible=False) as self.drawing:
-            self.plot = loss_chart("overlay-plot")
+            self.plot = LOSS_CHART.component("overlay-plot")
             with gr.Row(elem_classes="foot"):
                 self.axis = gr.Radio(
                     list(AXES),
@@ -156,7 +156,6 @@ class SideBySide:
         user = viewer(self.access)
         return [run_id for run_id in run_ids if self.runs.is_visible(user, run_id)][:MAX_RUNS]
 
-    @user_errors
     def _list(self, picked: list[str] | None, chosen: str | None) -> Any:
         """All runs that the visitor sees; the choice is kept, or begins with the table's chosen run.
 
@@ -169,7 +168,6 @@ class SideBySide:
             choices=[(_label(run), run["id"]) for run in runs], value=self.there(list(dict.fromkeys(picked or first)))
         )
 
-    @user_errors
     def _draw(self, picked: list[str] | None, axis: str, log_scale: bool) -> list[Any]:
         user = viewer(self.access)
         visible = self.there(picked or [])

@@ -17,7 +17,7 @@ from ...services.runs import Runs
 from ...services.training import Training
 from ...services.transfers import Transfers
 from ...store.disk_usage import DiskUse
-from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, viewer
 from ..events import setting
 from ..exhibit import FRAMES, copyable
 from ..form import Form
@@ -152,16 +152,14 @@ class RunsTab:
         chosen.change(None, None, self.frames, js=setting(visible=False), **QUIET)
         imported = self.files.wire(form, chosen, *taken)
         for arrived in (imported, self.bin.wire(chosen)):
-            arrived.success(user_errors(self.details.show), chosen, self.details.outputs, **QUIET)
+            arrived.success(self.details.show, chosen, self.details.outputs, **QUIET)
         self.overlay.wire(self.beside)
         for part in (self.share, self.push, self.job, self.notes, self.panel):
             part.wire()
 
-        @user_errors
         def use_settings(run_id: str | None) -> dict[Any, Any]:
             return {**self._settings(run_id, form), tabs: gr.Tabs(selected="Train")}
 
-        @user_errors
         def train_further(run_id: str | None) -> dict[Any, Any]:
             return {**use_settings(run_id), parent: run_id}
 
@@ -169,14 +167,12 @@ class RunsTab:
         continued = buttons["further"].click(train_further, chosen, [*form.controls, parent, tabs], **QUIET)
         return cloned, continued
 
-    @user_errors
     def _in_train(self, run_id: str | None) -> list[Any]:
         return [required(run_id), gr.Tabs(selected="Train")]
 
     def _in_tab(self, tab: str) -> Callable[[str | None], list[Any]]:
         """A handler that opens ``tab`` with the chosen run."""
 
-        @user_errors
         def handler(run_id: str | None) -> list[Any]:
             # The choices are sent too: gradio rejects a value that is not among them, and the timer may not have listed
             # this run yet.
@@ -185,7 +181,6 @@ class RunsTab:
 
         return handler
 
-    @user_errors
     def _arrive(self, chosen: str | None, by_itself: str | None) -> list[Any]:
         """The run that the tab shows when it is opened: the visitor's choice, else ``newest``; read anew each time."""
         user = viewer(self.access)
@@ -194,27 +189,22 @@ class RunsTab:
         first = newest(self.runs, self.access)
         return [first, first, *(self.details.show(first) if first else self.details.emptied())]
 
-    @user_errors
     def _choose(self, event: gr.SelectData) -> list[Any]:
         # By the id in the row: the list may have changed since it was drawn.
         return [event.row_value[-1], None, *self.details.show(event.row_value[-1])]
 
-    @user_errors
     def _embed(self, run_id: str | None) -> Any:
         """The run's id, of which the browser makes the lines."""
         return gr.Code(required(run_id), visible=True)
 
-    @user_errors
     def _resume(self, run_id: str | None) -> list[Any]:
         return [self.training.resume(viewer(self.access), required(run_id)), gr.Tabs(selected="Train")]
 
-    @user_errors
     def _delete(self, run_id: str | None) -> list[Any]:
         self.runs.trash(viewer(self.access), required(run_id))
         gr.Info("Deleted. For an hour it can be restored: see Trash.")
         return [None, gr.Tabs(selected="Trash"), *self.details.emptied()]
 
-    @user_errors
     def _rename(self, run_id: str | None, text: str) -> str:
         self.runs.rename(viewer(self.access), required(run_id), text)
         return ""

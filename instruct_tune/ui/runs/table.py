@@ -16,7 +16,7 @@ from ...services.types import RunSummary
 from ...store.disk_usage import DiskUse
 from ...store.run import LIVE
 from ...text.markdown import plain
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, viewer
 from ..run_text import run_sentence
 from . import text
 
@@ -221,7 +221,6 @@ class BinPanel:
         chosen.change(self.show, self.inputs, self.outputs, queue=False, **QUIET)
         return restored
 
-    @user_errors
     def _restore(self, run_id: str | None) -> str:
         if not run_id:
             raise NotFoundError("Choose which of the deleted runs to restore.")

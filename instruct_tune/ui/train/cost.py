@@ -13,7 +13,7 @@ from ...errors import LabError
 from ...services.access import Access
 from ...services.estimates import Estimates
 from ...services.training import Training
-from ..context import PRIVATE, QUIET, error_sentence, user_errors, viewer
+from ..context import PRIVATE, QUIET, error_sentence, viewer
 from ..device_choice import GPU, DeviceChoice
 from ..form import Form
 from ..number_box import NumberBox
@@ -81,7 +81,7 @@ class CostPanel:
                 **QUIET,
             )
         return self.fit.click(
-            user_errors(self.choose_rows),
+            self.choose_rows,
             self.form.controls | {self.minutes},
             [self.form["data.limit"], self.form["train.num_train_epochs"], self.form["train.max_steps"], self.chosen],
             **PRIVATE,

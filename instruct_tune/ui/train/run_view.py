@@ -18,8 +18,8 @@ from ...services.transfers import Transfers
 from ...store.run import Run
 from ...text.markdown import plain
 from .. import run_text
-from ..charts import loss_chart, loss_figure
-from ..context import QUIET, polled, user_errors, viewer
+from ..charts import LOSS_CHART, loss_figure
+from ..context import QUIET, polled, viewer
 from ..device_choice import CPU, DeviceChoice
 from ..downloads import save_buttons
 from ..replay import Replay
@@ -89,25 +89,20 @@ class RunControls:
         opened.then(None, None, None, js=_SCROLL_INTO_VIEW, **QUIET)
         self.no.click(lambda: gr.Row(visible=False), None, self.sure, queue=False, **QUIET)
 
-    @user_errors
     def _pause(self, run_id: str) -> None:
         self.training.pause(viewer(self.access), run_id)
 
-    @user_errors
     def _stop(self, run_id: str) -> None:
         self.training.stop(viewer(self.access), run_id)
 
-    @user_errors
     def _resume(self, run_id: str, device: str) -> None:
         self.training.resume(viewer(self.access), run_id, device == CPU)
 
-    @user_errors
     def _show_question(self, run_id: str) -> list[Any]:
         run = self.runs.get_to_change(viewer(self.access), run_id, "discard")
         question = f"Discard **{plain(run.name)}**? Its adapter, checkpoints and numbers are then gone for good."
         return [run_id, gr.Row(visible=True), question]
 
-    @user_errors
     def _discard(self, run_id: str) -> Any:
         status = self.training.stop(viewer(self.access), run_id, keep=False)
         if status not in ("stopping", "stopped"):
@@ -177,7 +172,7 @@ class TrainPanel:
         self.controls.wire(self.shown_run, self.show, self.inputs, self.outputs)
 
     def _curve(self) -> None:
-        self.chart = loss_chart("train-chart")
+        self.chart = LOSS_CHART.component("train-chart")
         self.scrubber = scrubber("train-scrubber")
         self.findings = gr.Markdown("", elem_id="train-findings")
         self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")

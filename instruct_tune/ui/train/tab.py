@@ -22,7 +22,7 @@ from ...services.uploads import Uploads
 from ...text.markdown import plain
 from .. import run_picker
 from ..as_python import AsPython
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import PRIVATE, QUIET, viewer
 from ..device_choice import CPU, DeviceChoice
 from ..events import open_tab_on_click, setting
 from ..form import Form
@@ -48,7 +48,6 @@ class ParentPanel:
         gone = [self.parent, self.row, self.sentence]
         self.clear.click(lambda: [None, gr.Row(visible=False), ""], None, gone, **QUIET)
 
-    @user_errors
     def _describe(self, run_id: str | None) -> list[Any]:
         if run_id is None:
             return [gr.Row(visible=False), ""]
@@ -188,7 +187,6 @@ class TrainTab:
         for ended in (event.success, event.failure):
             ended(None, None, self._starters, js=setting(2, interactive=True), **QUIET)
 
-    @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:
         self._upload.refuse(values)
         requester, name, parent = viewer(self._access), values[self._name] or "", values[self.continued.parent]

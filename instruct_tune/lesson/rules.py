@@ -82,6 +82,18 @@ def teachers_config(rules: Rules) -> RunConfig:
     return configured(rules.preset, rules.settings)
 
 
+def card_config(rules: Rules, card: Mapping[str, Any], seed: int | None = None) -> RunConfig:
+    """The configuration of a sweep's card. ``seed``: of the training, where it is not the card's own.
+
+    Raises SettingsError that names the card.
+    """
+    own = {} if seed is None else {"train.seed": seed}
+    try:
+        return teachers_config(rules.over({**own, **card["settings"]}))
+    except SettingsError as error:
+        raise SettingsError([f"{card['label']}: {problem}" for problem in error.problems]) from error
+
+
 def forbidden(rules: Rules, config: RunConfig) -> list[str]:
     """What the rules forbid in a run's settings, a sentence's part each."""
     problems = locks.faults(locks.read_locks(rules.locks), config, teachers_config(rules))

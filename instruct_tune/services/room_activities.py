@@ -13,7 +13,7 @@ from ..experiments.paired import Direction
 from ..experiments.questions import EXPERIMENTS
 from ..experiments.recorded import recorded, shown
 from ..lesson.room import BLIND, BOARD, GUESS, SWEEP, read_name
-from ..lesson.rules import forbidden, teachers_config
+from ..lesson.rules import card_config, forbidden, teachers_config
 from .configurations import check_texts
 from .evaluations import Evaluations
 from .inference import Inference
@@ -82,7 +82,7 @@ class RoomActivities:
             raise DataError(f"A card is trained with 1 to {MAX_SEEDS} seeds.")
         read = [_card(card) for card in cards]
         for card in read:
-            if problems := forbidden(room.rules, self.card_config(viewer, code, card)):
+            if problems := forbidden(room.rules, card_config(room.rules, card)):
                 raise SettingsError([f"{card['label']}: {problem}" for problem in problems])
         content = {"title": read_name(title, LONGEST_LABEL), "cards": read, "seeds": seeds}
         return self._rooms.prepare(viewer, code, SWEEP, content, [])
@@ -92,12 +92,6 @@ class RoomActivities:
         if by not in (BY_SCORE, BY_TIME):
             raise DataError("A board is by score or by time.")
         return self._rooms.prepare(viewer, code, BOARD, {"by": by}, [])
-
-    def card_config(self, viewer: Viewer, code: Any, card: Mapping[str, Any], seed: int | None = None) -> RunConfig:
-        """The configuration of a sweep's card. ``seed``: of the training, where it is not the card's own."""
-        rules = self._rooms.get(code).rules
-        own = {} if seed is None else {"train.seed": seed}
-        return teachers_config(rules.over({**own, **card["settings"]}))
 
     def start(self, viewer: Viewer, code: Any, activity_id: Any = None, another: bool = False) -> str:
         """Train what the sweep deals to ``viewer``, or what the room's runs begin with; returns the run's id.
@@ -129,7 +123,7 @@ class RoomActivities:
         alike = [who for who, dealt in activity.deals if dealt == card]
         place = len(alike) - 1 - alike[::-1].index(person.id) if person else 0
         seed = FIRST_SEED + place % activity.content["seeds"]
-        return self.card_config(viewer, code, activity.content["cards"][card], seed)
+        return card_config(room.rules, activity.content["cards"][card], seed)
 
     def _recorded_question(self, viewer: Viewer, run_id: str, used: set[int]) -> dict[str, Any]:
         rows = self._evaluations.predictions(viewer, run_id)

@@ -25,12 +25,13 @@ from ..lesson.room import (
     MAX_MINUTES,
     MAX_PEOPLE,
     MAX_RUNS,
+    SWEEP,
     Activity,
     Person,
     Room,
     read_name,
 )
-from ..lesson.rules import config_key, forbidden, is_number, read_rules
+from ..lesson.rules import card_config, config_key, forbidden, is_number, read_rules
 from ..store.clock import Clock
 from ..store.rooms import RoomFiles
 from .access import Access
@@ -192,10 +193,16 @@ class Rooms:
     # Rules
 
     def rule(self, viewer: Viewer, code: Any, changes: Mapping[str, Any]) -> None:
-        """Change some of the room's rules. Raises SettingsError that names every problem."""
+        """Change some of the room's rules.
+
+        Raises SettingsError that names every problem, and where a sweep's card does not go with them.
+        """
         with self._lock:
             room = self.hosted(viewer, code)
             rules = read_rules({**dataclasses.asdict(room.rules), **changes})
+            for activity in room.activities.values():
+                for card in activity.content["cards"] if activity.kind == SWEEP else ():
+                    card_config(rules, card)
             self._store(room, "ruled", rules=dataclasses.asdict(rules))
             self._update_hosts()
 

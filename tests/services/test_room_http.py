@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from instruct_tune.errors import NotFoundError
 from instruct_tune.runs.examples import put_recorded
+from instruct_tune.services import rooms as rooms_module
 from instruct_tune.ui.context import HEADER
 from instruct_tune.ui.room import routes as module
 from instruct_tune.ui.room.routes import RoomRoutes
@@ -137,6 +138,24 @@ def test_typed_prompts_and_folders_are_on_no_board(client, lab, code, tmp_path):
         assert "pregnant" not in text
         assert str(tmp_path) not in text
         assert "0.0123" in text
+
+
+def test_rules_that_do_not_go_with_a_sweeps_card_are_refused_and_end_no_room(client, lab, code, monkeypatch):
+    cards = [{"label": f"{rows} rows", "settings": {"train.bleu_rows": rows}} for rows in (2, 3)]
+    sweep = posted(client, "sweep", {"code": code, "title": "BLEU", "cards": cards}, TEACHER).json()["activity"]
+    assert posted(client, "begin", {"code": code, "activity": sweep}, TEACHER).status_code == 200
+    # This preset has no evaluations while it trains.
+    rules = {"code": code, "changes": {"preset": "overfit"}}
+    refused = posted(client, "rule", rules, TEACHER)
+    assert (refused.status_code, "2 rows: " in refused.json()["error"]) == (400, True)
+    assert client.get("/room/api/state", params={"code": code}, headers=ANN).status_code == 200
+    # A room of an earlier lab may have both: its page goes on asking, for only 4xx is the end of a room.
+    monkeypatch.setattr(rooms_module, "card_config", lambda rules, card: None)
+    assert posted(client, "rule", rules, TEACHER).status_code == 200
+    assert client.get("/room/api/state", params={"code": code}, headers=ANN).status_code == 500
+    monkeypatch.undo()
+    assert posted(client, "rule", {"code": code, "changes": {"preset": "minute"}}, TEACHER).status_code == 200
+    assert client.get("/room/api/state", params={"code": code}, headers=ANN).status_code == 200
 
 
 def test_who_is_tuned_is_not_in_the_state_before_the_reveal(client, code):

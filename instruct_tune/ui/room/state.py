@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ...config.run_config import RunConfig
 from ...config.viewer import Viewer
+from ...errors import LabError
 from ...experiments.arms import ARMS
 from ...experiments.questions import EXPERIMENTS, MEASURES
 from ...experiments.recorded import recorded
@@ -17,7 +18,7 @@ from ...experiments.sentences import VERBS, because, effect_sentence, in_sentenc
 from ...lesson.links import Link, write_link
 from ...lesson.locks import settings_of
 from ...lesson.room import BLIND, GUESS, SWEEP, Activity, Room
-from ...lesson.rules import Rules, config_key, teachers_config
+from ...lesson.rules import Rules, card_config, config_key, teachers_config
 from ...lesson.votes import share
 from ...runs.machine_paths import short_paths
 from ...services.room_activities import RoomActivities
@@ -54,7 +55,11 @@ class RoomState:
             you["prepared"] = [_prepared(room.activities[each]) for each in room.order]
             you["counts"] = activity.counts if activity else {}
             you["names"] = {each.id: each.name for each in room.present}
-        return b'{"room": %b, "you": %b}' % (self._for_everybody(room), as_json(you))
+        try:
+            return b'{"room": %b, "you": %b}' % (self._for_everybody(room), as_json(you))
+        except LabError as error:
+            # The page takes a LabError for the end of the room; this one ends nothing.
+            raise RuntimeError(f"the state of room {room.code} cannot be made") from error
 
     def handed_in(self, viewer: Viewer, code: Any) -> list[list[str]]:
         """The host's list of what was handed in, a row a person, with a row of titles first."""
@@ -131,7 +136,7 @@ class RoomState:
     def _sweep(self, room: Room, activity: Activity, board: Board) -> dict[str, Any]:
         """The cards, who has each, and which run trains which: its settings but for the seed."""
         cards = activity.content["cards"]
-        keys = [config_key(self._card_config(room, card)) for card in cards]
+        keys = [config_key(_with_seed(card_config(room.rules, card).to_dict())) for card in cards]
         runs = {run.run_id: config_key(_with_seed(run.config)) for run in board.runs}
         return {
             "title": activity.content["title"],
@@ -144,9 +149,6 @@ class RoomState:
                 for number, card in enumerate(cards)
             ],
         }
-
-    def _card_config(self, room: Room, card: Mapping[str, Any]) -> RunConfig:
-        return teachers_config(room.rules.over({**card["settings"], "train.seed": 42}))
 
 
 def as_json(value: Any) -> bytes:

@@ -21,10 +21,8 @@ UNKNOWN_LICENCE = "unknown"
 CARD, SETTINGS_FILE = "README.md", ".huggingface.yaml"
 _REMEDY = "download the file you want and give its path"
 HUB_INFO_SECONDS = 10.0
-_CSV_OPTIONS = {"keep_default_na": False}
-"""pandas would read the words None, NA, null and nan as empty cells; in a local file they are words too."""
-_CSV_SUFFIX = "keep_default_na=False"
-"""What ``datasets`` puts behind the name of a configuration in its cache for these options."""
+_CSV_OPTIONS = {"keep_default_na": False, "na_values": ""}
+"""Only an empty cell is empty: pandas takes the words None, NA, null and nan for one, too; a local file keeps them."""
 
 
 def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
@@ -168,12 +166,14 @@ def _load_cached(repo: str, access: Access) -> datasets.DatasetDict:
 
 def _cached_builder(repo: str) -> Cache:
     """Return what reads the cached copy that ``_download`` made, of CSV or of another format. Raises ValueError."""
-    from datasets import config
+    from datasets import BuilderConfig, config
     from datasets.naming import camelcase_to_snakecase
     from datasets.packaged_modules.cache.cache import Cache
 
     owner, _, name = repo.partition("/")
+    # What ``datasets`` puts behind the name of a configuration in its cache for these options.
+    suffix = BuilderConfig("default").create_config_id(_CSV_OPTIONS).removeprefix("default")
     options: dict[str, Any] = {}
-    for copy in Path(config.HF_DATASETS_CACHE, f"{owner}___{camelcase_to_snakecase(name)}").glob(f"*-{_CSV_SUFFIX}"):
-        options = {"config_name": copy.name.removesuffix(f"-{_CSV_SUFFIX}"), **_CSV_OPTIONS}
+    for copy in Path(config.HF_DATASETS_CACHE, f"{owner}___{camelcase_to_snakecase(name)}").glob(f"*{suffix}"):
+        options = {"config_name": copy.name.removesuffix(suffix), **_CSV_OPTIONS}
     return Cache(repo_id=repo, dataset_name=name, version="auto", hash="auto", **options)

@@ -109,7 +109,7 @@ def _answering(generation: GenerationSettings) -> Iterator[Line]:
                 )
                 for row, new in zip(rows, output[:, width:].tolist(), strict=True):
                     end = next((at for at, token in enumerate(new) if token in ENDS), None)
-                    text = tokenizer.decode(new[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                    text = text_of(new[:end])
                     cut = min((text.find(stop) for stop in stops if stop in text), default=None)
                     mine[row] = (text[:cut], end is not None or cut is not None)
             everyone = {row: answer for share in gather_object([mine]) for row, answer in share.items()}

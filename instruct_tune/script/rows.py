@@ -38,12 +38,17 @@ def _load(data: DataSettings, packed: bool) -> Iterator[Line]:
     if data.source == "bundled":
         yield from _bundled(packed)
     elif repository is not None:
-        yield Line("from datasets import load_dataset")
+        yield Line("from datasets import load_dataset, load_dataset_builder")
         yield Line("")
         yield from note("A private or gated dataset needs `hf auth login` first, or HF_TOKEN in the environment.")
         yield Line(f"HUB_DATASET = {literal(repository)}", (SOURCE,))
         yield Line(f"HUB_SPLIT = {literal(data.split)}", ("data.split",))
-        yield Line("rows = load_dataset(HUB_DATASET, split=HUB_SPLIT).to_list()")
+        yield from code("""
+            options = {}
+            if hasattr(load_dataset_builder(HUB_DATASET).config, "keep_default_na"):  # CSV: None and NA are words there
+                options = {"keep_default_na": False, "na_values": ""}
+            rows = load_dataset(HUB_DATASET, split=HUB_SPLIT, **options).to_list()
+        """)
     else:
         yield from _file(data)
 

@@ -55,7 +55,7 @@ def _by_heart(rows: int) -> Iterator[Line]:
         recited = answers(questions, greedy, lambda prompt: min(longest, CONTEXT - len(prompt)), stops=[])
         exact = 0
         for (text, ended), target in zip(recited, targets, strict=True):
-            expected = tokenizer.decode(target, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            expected = text_of(target)
             # A row that was cut has no EOS to learn: the answer only has to begin with its text.
             whole = target[-1] == tokenizer.eos_token_id
             exact += ended and text == expected if whole else text.startswith(expected)

@@ -113,20 +113,32 @@ def test_what_the_hub_does_not_have(loads):
     assert loads[0][3]["outcome"].startswith("The Hub has no some/other")
 
 
-CSV_ANSWERS = ["None", "NA", "null", ""] * 2
-CSV = ("instruction,output\n" + "".join(f"Is it {n}?,{answer}\n" for n, answer in enumerate(CSV_ANSWERS))).encode()
+CSV_ANSWERS = ["None", "NA", "null", "yes"]
+# A number is missing in a later piece than the first 10,000 rows, by which datasets decides the column's type.
+CSV_REPEATS = 2500
+CSV_ROWS = [f"Is it {n}?,{answer},{n}" for n, answer in enumerate(CSV_ANSWERS * CSV_REPEATS)]
+CSV = "\n".join(["instruction,output,score", *CSV_ROWS, "Is that all?,None,"]).encode()
 CSV_CARD = b"---\nlicense: mit\nconfigs:\n- config_name: main\n  data_files: rows.csv\n---\n"
 LOADS_CSV = """
 import json
 from instruct_tune.util.progress import Loading
+from dataclasses import replace
+from instruct_tune.config.presets import PRESETS
 from instruct_tune.data.sources import load_table
 from instruct_tune.pretrained import hub
+from instruct_tune.script.script import sections
 from instruct_tune.config.run_config import DataSettings
 
 def answers(repo):
     return list(load_table(DataSettings(source=f"hub:{repo}", limit=None), Loading()).columns["output"])
 
-online = [answers("some/plain"), answers("some/Named")]
+def answers_of_the_script(repo):
+    config = replace(PRESETS["quick"], data=DataSettings(source=f"hub:{repo}", filters=()))
+    names = {}
+    exec(next(section.text for section in sections(config) if "load_dataset" in section.text), names)
+    return [row["output"] for row in names["rows"]]
+
+online = [answers("some/plain"), answers("some/Named"), answers_of_the_script("some/plain")]
 hub.hub_reachable = lambda: False
 print(json.dumps([*online, answers("some/plain"), answers("some/Named")]))
 """
@@ -142,7 +154,7 @@ def test_words_that_pandas_takes_for_empty_cells_stay_words_now_and_without_the_
             env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [CSV_ANSWERS] * 4
+    assert json.loads(done.stdout.splitlines()[-1]) == [[*CSV_ANSWERS * CSV_REPEATS, "None"]] * 5
 
 
 def test_a_stop_before_any_request(monkeypatch):

@@ -6,12 +6,14 @@ import csv
 import gzip
 import json
 import random
+import shutil
 from dataclasses import replace
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 from labs import cache_for, opened
+from prefix_tokenizers import llama_5, llama_legacy, prefix_space
 
 from instruct_tune.config.filters import (
     DROP_LEAKAGE,
@@ -34,6 +36,7 @@ from instruct_tune.pretrained.locate import locate
 from instruct_tune.pretrained.tokenizers import load_tokenizer
 from instruct_tune.script.script import sections
 from instruct_tune.tokenization.chat_template import with_markup
+from instruct_tune.tokenization.continuation import decode_continuation
 from instruct_tune.tokenization.encode import tokenize_rows
 from instruct_tune.tokenization.prompt_template import template_from
 
@@ -177,6 +180,7 @@ def test_conversations_become_rows(names, tmp_path, monkeypatch):
         assert_same_rows(data, tmp_path, monkeypatch)
 
 
+MARKED = "{{ '<s>[INST] ' + messages[0]['content'] + ' [/INST]' }}"
 CUSTOM = {"name": "mine", "without_input": "\"\"\"{instruction}\\\n'''{}", "with_input": "{input}{instruction} {{x"}
 
 
@@ -198,6 +202,33 @@ def test_ids_and_labels_are_the_labs(template, overlong, file, monkeypatch):
     assert here["train_rows"] == [{"input_ids": [*row.input_ids], "labels": [*row.labels]} for row in lab.rows]
     held_out = tokenize_rows(tokenizer, asked, examples(splits.test, 0, 5), longest, overlong, 2048)
     assert [row["input_ids"] for row in here["held_out_rows"]] == [[*row.input_ids] for row in held_out.rows]
+
+
+@pytest.mark.parametrize("family", [llama_5, llama_legacy, prefix_space], ids=lambda family: family.__name__)
+@pytest.mark.parametrize("template", ["lesson", "chat"])
+def test_answers_have_the_labs_ids_and_texts_where_a_tokenizer_changes_beginnings(family, template, file, monkeypatch):
+    folder = file.parent / "model"
+    shutil.copytree(locate("tiny-random", lambda text: None).path, folder)
+    for tokenizers_file in folder.glob("tokenizer*"):
+        tokenizers_file.unlink()
+    made = family()
+    made.chat_template = MARKED
+    made.save_pretrained(folder)
+    rows = [{**row, "output": beginning + row["output"]} for beginning in ("", " ", "    ") for row in some_rows()[:20]]
+    rows[0]["instruction"] = f"What is {made.eos_token}?"
+    file.write_text(json.dumps(rows))
+    config = RunConfig.from_dict({
+        "model": str(folder), "template": template, "train": {"max_length": 2048},
+        "data": {"source": str(file), "filters": []},
+    })  # fmt: skip
+    here = run_part(config, ("data", "format"), file.parent, monkeypatch)
+    tokenizer, splits = load_tokenizer("model", folder), load_splits(config.data)
+    template_with_markup = with_markup(tokenizer, template_from(template))
+    lab = tokenize_rows(tokenizer, template_with_markup, examples(splits.train), 2048, "drop", 2048)
+    assert here["train_rows"] == [{"input_ids": [*row.input_ids], "labels": [*row.labels]} for row in lab.rows]
+    for row in lab.rows:
+        answer = [label for label in row.labels if label != -100][:-1]
+        assert here["text_of"](answer) == decode_continuation(tokenizer, answer)
 
 
 def test_a_script_of_an_upload_holds_its_name_and_none_of_its_rows(tmp_path):

@@ -18,8 +18,11 @@ TRAINS = Line("trainer.train()")
 def job_script(config: RunConfig, repo: str, record: Record | None = None) -> str:
     """The run as a Python file that puts its adapter, configuration, provenance and metrics into ``repo`` on the Hub.
 
-    The files are those that ``runs import`` reads. The job's environment has the token, the file has none.
+    The files are those that ``runs import`` reads. The job's environment has the token, the file has none. Its BLEU is
+    measured as the configuration says, which is what its number is recorded under, and not as an evaluation of the
+    run was.
     """
+    record = record and dataclasses.replace(record, evaluation=None)
     parts = [_with_clock(section) for section in sections(config, record)]
     parts.append(Section("job", "Back to the lab", tuple(_back(_without_own_prompts(outgoing(config)), repo))))
     return script_of(config, record, parts)

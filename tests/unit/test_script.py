@@ -17,6 +17,7 @@ from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.run_config import Columns, RunConfig
 from instruct_tune.errors import SettingsError
 from instruct_tune.script.code import TABS, literal
+from instruct_tune.script.hub_job import job_script
 from instruct_tune.script.notebook import notebook
 from instruct_tune.script.only_in_lab import ONLY_IN_THE_LAB
 from instruct_tune.script.record import MAX_STEPS, Record, record_of
@@ -344,3 +345,13 @@ def test_a_run_without_held_out_rows_watches_no_loss():
     config = replace(QUICK, train=replace(QUICK.train, early_stopping_patience=2, load_best_model_at_end=True))
     text = code_of(config)
     assert "if held_out_rows:  # it watches their loss\n    trainer.add_callback(EarlyStopping" in text
+
+
+def test_a_job_measures_bleu_as_the_configuration_says_and_not_as_an_evaluation_did():
+    generation = replace(QUICK.generation, num_beams=5).to_dict()
+    sides = {side: {"bleu": 1.0} for side in ("base", "tuned")}
+    evaluation = {"generation": generation, "rows": 3, "tokenize": "char", "baselines": [], **sides}
+    record = Record("first", "finished at step 2 of 2", evaluation=evaluation)
+    assert "num_beams=5" in script(QUICK, record)
+    without = replace(record, evaluation=None)
+    assert job_script(QUICK, "ann/run", record) == job_script(QUICK, "ann/run", without)

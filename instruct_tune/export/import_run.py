@@ -25,6 +25,7 @@ from ..pretrained import hub
 from ..pretrained.locate import LOCAL_FOLDER
 from ..pretrained.repository import Repository
 from ..runs.machine_paths import is_path, last_name
+from ..runs.provenance import NOT_IMPORTED, ROWS, TRAINING
 from ..store.connection import FULL
 from ..text.plain_text import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
 from ..tokenization.prompt_template import MARKUP_KEYS
@@ -41,6 +42,7 @@ MAX_METRICS, LONGEST_METRIC = 100_000, 10_000
 TEXT_LIMITS = {
     **dict.fromkeys(("weights_source", "weights_sha256", "data_fingerprint", "packing", "device"), LONGEST_NAME),
     **dict.fromkeys(MARKUP_KEYS, LONGEST_TEMPLATE),
+    NOT_IMPORTED: LONGEST_NAME,
 }
 NUMBER_KEYS = (
     "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
@@ -172,24 +174,32 @@ def with_base(incoming: Incoming, folders: Mapping[str, str]) -> Incoming:
     return replace(incoming, base_model=model, adapter_config=adapter_config, config=config)
 
 
-def configuration(incoming: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
-    """The configuration of the imported run, not yet validated, and its message.
+def configuration(incoming: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str, str]:
+    """The configuration of the imported run, not yet validated, its message, and what did not come along.
 
     The zip never makes the run read a file of this machine as its data. Where its dataset is not one that everybody
     can load, ``data`` provides the held-out rows; ``named`` is their name in the message.
     """
-    rows = f"Compare and Evaluate take the held-out rows of {named}"
+    rows = "Compare and Evaluate take the held-out rows of"
     if incoming.config is None:
         lora = {name: incoming.adapter_config[name] for name in KEPT}
-        message = f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows}."
-        return {"model": incoming.base_model, "lora": lora, "data": dict(data)}, message
+        message = (
+            f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows} {named}."
+        )
+        return {"model": incoming.base_model, "lora": lora, "data": dict(data)}, message, TRAINING
     config = {**incoming.config, "lora": _as_saved(incoming)}
     data_section = config.get("data")
     source = data_section.get("source") if isinstance(data_section, dict) else None
+    # What an earlier import lacked is still not known after an export of it.
+    missing = incoming.provenance.get(NOT_IMPORTED)
     if source in ("bundled", "codealpaca-20k") or (isinstance(source, str) and source.startswith("hub:")):
-        return config, "Imported."
-    message = f"Imported: its data did not come along; {rows}, which it may have been trained on."
-    return {**config, "data": dict(data)}, message
+        if missing not in (ROWS, TRAINING):
+            return config, "Imported.", ""
+        named = source
+    else:
+        config = {**config, "data": dict(data)}
+    message = f"Imported: its data did not come along; {rows} {named}, which it may have been trained on."
+    return config, message, TRAINING if missing == TRAINING else ROWS
 
 
 def _as_saved(incoming: Incoming) -> Any:

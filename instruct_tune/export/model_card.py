@@ -15,9 +15,12 @@ from ..config.catalog import MODELS
 from ..data.sources import CODEALPACA_REPO, HUB_PREFIX
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.examples import recorded_on
+from ..runs.provenance import TRAINING, not_imported
 from ..store.run import Run
 from ..text.markdown import code_span, plain
+from ..text.python_literal import literal
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
+from .adapter_config import KEPT
 
 Found = Mapping[str, Any]
 
@@ -68,7 +71,8 @@ def model_card(
 def _front_matter(run: Run, evaluations: Sequence[Found], merged: bool) -> str:
     import yaml
 
-    model, dataset = run.config["model"], _hub_dataset(run.config["data"]["source"])
+    model = run.config["model"]
+    dataset = None if not_imported(run.provenance) else _hub_dataset(run.config["data"]["source"])
     licence = next((_LICENCES.get(card.licence, {}) for card in MODELS if card.id == model), {})
     header: dict[str, Any] = {} if is_local(run) else {"base_model": model}
     header |= {"library_name": "transformers" if merged else "peft"}
@@ -117,7 +121,7 @@ def _result(run: Run, evaluation: Found, dataset: str | None) -> dict[str, Any]:
         "dataset": {
             "name": f"{source}, {evaluation['rows']} held-out rows",
             "type": dataset or source,
-            "args": {"fingerprint": run.provenance.get("data_fingerprint")},
+            "args": {"fingerprint": None if not_imported(run.provenance) else run.provenance.get("data_fingerprint")},
         },
         "metrics": [{"type": "sacrebleu", "name": "sacreBLEU", "value": evaluation["tuned"]["bleu"], "args": measured}],
     }
@@ -128,9 +132,17 @@ def _opening(run: Run, merged: bool) -> str:
     began = f" It goes on from the adapter of {plain(parent['name'])}, step {parent['step']}." if parent else ""
     what = "A LoRA adapter merged into" if merged else "A LoRA adapter for"
     local = f" (a local folder, weights sha256 {code_span(provenance.get('weights_sha256'))})" if is_local(run) else ""
+    missing = not_imported(provenance)
+    if missing == TRAINING:
+        return (
+            f"{what} {plain(run.config['model'])}{local}. It was trained elsewhere and imported into "
+            "Instruction-Tuning Lab, which knows neither its rows nor its settings."
+        )
+    rows = f"{provenance['train_rows']} rows" if "train_rows" in provenance else "rows"
+    source = "a dataset that did not come along" if missing else plain(run.config["data"]["source"])
     return (
         f"{what} {plain(run.config['model'])}{local}, trained with Instruction-Tuning Lab on "
-        f"{provenance.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
+        f"{rows} of {source}. "
         f"Status: {recorded_on(provenance) or run.status}, step {run.step} of {run.total_steps}.{began}"
     )
 
@@ -145,12 +157,15 @@ def _loading(run: Run, merged: bool, adapter: str) -> str:
         *(() if merged else ("from peft import PeftModel",)),
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        f"name = {json.dumps(name)}",
+        f"name = {literal(name)}",
         "tokenizer = AutoTokenizer.from_pretrained(name)",
-        f"model = {model}" if merged else f'model = PeftModel.from_pretrained({model}, {json.dumps(adapter)})',
+        f"model = {model}" if merged else f'model = PeftModel.from_pretrained({model}, {literal(adapter)})',
         "",
         *_prompt_lines(template),
-        f"answer = model.generate(**inputs, max_new_tokens={limit}, do_sample=False)",
+        f"options = dict(max_new_tokens={limit}, do_sample=False, repetition_penalty=1.0, no_repeat_ngram_size=0)",
+        "own = model.generation_config.eos_token_id",
+        "ends = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own] if own is not None else [])]",
+        "answer = model.generate(**inputs, eos_token_id=ends, **options)",
         'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
     )), "python")  # fmt: skip
 
@@ -158,7 +173,7 @@ def _loading(run: Run, merged: bool, adapter: str) -> str:
 def _prompt_lines(template: PromptTemplate) -> list[str]:
     """Python code that turns an instruction into ``inputs``, in the format of the training rows."""
     if template.markup:
-        prompt = json.dumps(template.markup.around("Reverse a string in Python."))
+        prompt = literal(template.markup.around("Reverse a string in Python."))
         return [f"prompt = {prompt}", 'inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")']
     if template.chat:
         return [
@@ -167,16 +182,23 @@ def _prompt_lines(template: PromptTemplate) -> list[str]:
             '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
             ")",
         ]
-    prompt = json.dumps(template.render("Reverse a string in Python."))
+    prompt = literal(template.render("Reverse a string in Python."))
     return [f"prompt = {prompt}", 'inputs = tokenizer(prompt, return_tensors="pt")']
 
 
 def _data(run: Run) -> str:
     config, provenance = run.config["data"], run.provenance
+    template = template_of_run(run.config["template"], provenance)
+    missing, fingerprint = not_imported(provenance), provenance.get("data_fingerprint")
+    if missing == TRAINING:
+        return f"Not known. The lab asks it with this prompt:\n\n{fenced(template.without_input)}"
+    if missing:
+        known = f" Fingerprint of its rows: {code_span(fingerprint)}." if fingerprint else ""
+        return f"The dataset did not come along when the run was imported.{known}\n\n{_template(template)}"
     licence = f", licence: {plain(provenance['data_licence'])}" if provenance.get("data_licence") else ""
     lines = [
         f"- Source: {plain(config['source'])}{licence}",
-        f"- Fingerprint of the rows: {code_span(provenance.get('data_fingerprint'))}",
+        f"- Fingerprint of the rows: {code_span(fingerprint)}",
         f"- Trained on {provenance.get('train_rows')} rows; "
         f"{config['test_size']} of all held out, seed {config['seed']}",
     ]
@@ -190,7 +212,7 @@ def _data(run: Run) -> str:
     else:
         steps = ", ".join(plain(json.dumps(step, ensure_ascii=False)) for step in config["filters"])
         lines.append(f"- Filters: {steps or 'none'}; how many rows each kept was not recorded")
-    return "\n".join(lines) + "\n\n" + _template(template_of_run(run.config["template"], run.provenance))
+    return "\n".join(lines) + "\n\n" + _template(template)
 
 
 def _template(template: PromptTemplate) -> str:
@@ -209,6 +231,8 @@ def _template(template: PromptTemplate) -> str:
 
 
 def base_weights(provenance: Found) -> str:
+    if "weights_sha256" not in provenance:
+        return "Which weights of this name it was trained on is not known."
     text = (
         f"Trained on the weights from {plain(provenance.get('weights_source'))}, "
         f"sha256 {code_span(provenance.get('weights_sha256'))}. "
@@ -229,12 +253,19 @@ def _configuration(run: Run) -> str:
         "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
         "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "max_length", "seed",
     )  # fmt: skip
+    if not_imported(run.provenance) == TRAINING:
+        rows = [(f"lora.{name}", lora[name]) for name in KEPT]
+        return f"{_table(rows)}\n\nOf its training nothing is known."
     rows += [(f"train.{name}", train[name]) for name in names]
     installed = run.provenance.get("versions", {})
     versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in installed.items())
-    table = "\n".join(f"| {plain(name)} | {plain(json.dumps(value))} |" for name, value in rows)
-    text = f"| setting | value |\n|---|---|\n{table}\n\nAll of it is in `run_config.json`."
+    text = f"{_table(rows)}\n\nAll of it is in `run_config.json`."
     return f"{text} Versions: {versions}." if versions else text
+
+
+def _table(rows: Sequence[tuple[str, Any]]) -> str:
+    lines = "\n".join(f"| {plain(name)} | {plain(json.dumps(value))} |" for name, value in rows)
+    return f"| setting | value |\n|---|---|\n{lines}"
 
 
 def _losses(metrics: Sequence[Found]) -> str:
@@ -281,7 +312,9 @@ def _evaluation(evaluation: Found) -> str:
 
 def _limits(run: Run, evaluations: Sequence[Found]) -> str:
     lines = [
-        f"- It has seen {run.provenance.get('train_rows')} rows: what they do not show, it has not learned.",
+        "- What it was trained on is not known."
+        if "train_rows" not in run.provenance
+        else f"- It has seen {run.provenance.get('train_rows')} rows: what they do not show, it has not learned.",
         "- BLEU counts words in common with one reference answer. It does not say whether an answer is right.",
         "- Nobody has tested it for safety, bias or facts; base's own limits and licence hold for it too.",
     ]

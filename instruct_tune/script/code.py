@@ -1,13 +1,14 @@
-"""Lines of Python that know which settings they carry, and values written so that they stay valid Python."""
+"""Lines of Python that know which settings they carry."""
 
 from __future__ import annotations
 
-import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ..text.python_literal import literal
 
 TABS = ("data", "format", "train", "compare", "evaluate")
 """The tabs that have sections, in the order of the script."""
@@ -78,24 +79,6 @@ def _parts(value: Any) -> tuple[str, list[str], str]:
 
 def _cut(text: str) -> Iterable[str]:
     return (text[at : at + WIDTH] for at in range(0, len(text), WIDTH))
-
-
-def literal(value: Any) -> str:
-    """``value`` as a Python expression that evaluates to it; lists for tuples, as in JSON.
-
-    Characters that do not print are escaped, so that nothing can hide or turn around code on a screen.
-    """
-    if isinstance(value, str):
-        shown = repr(value)
-        # The project's quotes are double; repr uses them only where the text has single ones.
-        return f'"{shown[1:-1]}"' if shown[0] == "'" and '"' not in value and "'" not in value else shown
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{literal(key)}: {literal(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(literal(each) for each in value) + "]"
-    if isinstance(value, float) and not math.isfinite(value):
-        return f'float("{value}")'
-    return repr(value)
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from ..config.filters import DROP_LEAKAGE, ByHand, Contains, Filter, Language, Length, Matches, NearDuplicates, Sample
 from ..config.run_config import DataSettings
 from ..text import code_language
-from .code import Line, assign, code, literal, note
+from ..text.python_literal import literal
+from .code import Line, assign, code, note
 from .record import Record
 
 FILTERS = "data.filters"

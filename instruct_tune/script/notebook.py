@@ -7,7 +7,8 @@ from typing import Any
 
 from ..config.run_config import RunConfig
 from ..text.markdown import plain
-from .code import Line, code, literal
+from ..text.python_literal import literal
+from .code import Line, code
 from .record import Record
 from .script import INTRODUCTION, requirements, sections
 

@@ -13,7 +13,8 @@ from ..config.filters import DROP_LEAKAGE
 from ..config.run_config import Columns, DataSettings
 from ..data.file_formats import ending_of
 from ..data.sources import BUNDLED_FILE, hub_repository
-from .code import Line, Section, assign, code, literal, note
+from ..text.python_literal import literal
+from .code import Line, Section, assign, code, note
 from .ledger_code import after_split, before_split
 from .record import Record
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..config.run_config import RunConfig
-from .code import Line, Section, assign, code, literal, note
+from ..text.python_literal import literal
+from .code import Line, Section, assign, code, note
 from .record import Record
 
 

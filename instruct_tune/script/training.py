@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ..config.catalog import LORA_TARGETS
 from ..config.run_config import LoraSettings, RunConfig, TrainSettings
-from .code import Line, Section, argument, assign, code, literal, note
+from ..text.python_literal import literal
+from .code import Line, Section, argument, assign, code, note
 from .only_in_lab import left_out
 from .record import Record
 from .versions import version_of

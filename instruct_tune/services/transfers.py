@@ -21,6 +21,7 @@ from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.annotations import read_name
 from ..runs.machine_paths import exported, source_to_share
+from ..runs.provenance import NOT_IMPORTED
 from ..store.connection import on_disk
 from ..store.disk_usage import folder_bytes
 from ..store.run import Run
@@ -185,10 +186,10 @@ class Transfers:
             zipped = import_run.read_zip(file, folder / WEIGHTS_FILE)
             incoming = import_run.with_base(zipped, self._local_models(viewer))
             (folder / CONFIG_FILE).write_text(json.dumps(incoming.adapter_config), encoding="utf-8")
-        config, message = import_run.configuration(incoming, data, source)
+        config, message, missing = import_run.configuration(incoming, data, source)
         steps = max((metric["step"] for metric in incoming.metrics), default=0)
         now, owner = time.time(), None if viewer.host else viewer.id
-        provenance = {**incoming.provenance, **own, "imported": True} | (
+        provenance = {**incoming.provenance, **own, "imported": True, NOT_IMPORTED: missing} | (
             {EXPIRES: True} if self._access.has_quota(viewer) else {}
         )
         run = Run(

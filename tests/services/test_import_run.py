@@ -170,7 +170,10 @@ def test_no_file_of_this_machine_becomes_its_data_and_no_claim_is_believed(lab, 
     )
     assert details["config"]["data"]["source"] == "bundled"
     assert "did not come along" in details["message"]
-    assert (details["recorded"], details["facts"]) == (None, {"train_rows": 9, "imported": True})
+    assert (details["recorded"], details["facts"]) == (
+        None,
+        {"train_rows": 9, "imported": True, "not_imported": "rows"},
+    )
 
 
 @pytest.mark.parametrize("own", [None, {"source": "/gone/rows.json"}, {"source": "bundled", "seed": 3}])
@@ -193,6 +196,30 @@ def test_held_out_rows_come_from_the_data_that_is_given_where_it_brings_none(lab
     *_, evaluation = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
     assert evaluation["rows"] == 2
     assert lab.evaluations.predictions(HOST, run_id)[0]["reference"].endswith("it is")
+
+
+@pytest.mark.parametrize(
+    ("own", "known", "not_known"),
+    [
+        (None, "trained elsewhere", ("rows of", "bundled", "learning_rate", "only the answer")),
+        ({"source": "mine.json"}, "did not come along", ("bundled",)),
+    ],
+)
+def test_a_card_claims_nothing_that_did_not_come_along_now_or_after_another_import(
+    lab, exported, tmp_path, own, known, not_known
+):
+    with zipfile.ZipFile(exported[1]) as archive:
+        weights, peft = archive.read("adapter_model.safetensors"), archive.read("adapter_config.json")
+    files = {"run_config__json": own and json.dumps({"model": "tiny-random", "data": own})}
+    file = zipped(tmp_path / "0.zip", weights, adapter_config__json=peft, **files)
+    for step in (1, 2):
+        run_id = lab.transfers.import_run(HOST, file)
+        assert lab.runs.details(HOST, run_id)["message"] != "Imported."
+        file = lab.transfers.export(HOST, run_id, tmp_path / f"{step}.zip")
+        with zipfile.ZipFile(file) as archive:
+            card = archive.read("README.md").decode()
+        assert known in card
+        assert [claim for claim in (*not_known, "from None", "`None`") if claim in card] == []
 
 
 def test_rows_that_a_visitor_may_not_use_are_refused_and_nothing_is_left(tmp_path):

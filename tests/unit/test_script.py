@@ -16,7 +16,7 @@ from instruct_tune.config.filters import STEPS, ByHand, Contains, Filter, Length
 from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.run_config import Columns, RunConfig
 from instruct_tune.errors import SettingsError
-from instruct_tune.script.code import TABS, literal
+from instruct_tune.script.code import TABS
 from instruct_tune.script.hub_job import job_script
 from instruct_tune.script.notebook import notebook
 from instruct_tune.script.only_in_lab import ONLY_IN_THE_LAB
@@ -24,6 +24,7 @@ from instruct_tune.script.record import MAX_STEPS, Record, record_of
 from instruct_tune.script.scores import differences
 from instruct_tune.script.script import script, sections, tab_sections
 from instruct_tune.store.run import Run
+from instruct_tune.text.python_literal import literal
 from instruct_tune.tokenization.prompt_template import template_from
 
 QUICK = PRESETS["quick"]

@@ -1,4 +1,4 @@
-"""Visitors' permissions: who sees, uses, shares, stops and deletes uploads and the runs trained on them."""
+"""Visitors' permissions: who sees, uses, shares and deletes uploads and the runs trained on them."""
 
 from __future__ import annotations
 
@@ -11,40 +11,15 @@ from pathlib import Path
 
 import pytest
 from labs import PATIENCE, opened, smoke
+from visitors import ANN, BOB, of, upload
 
-from instruct_tune.config.viewer import ANONYMOUS, HOST, Viewer, known_by
+from instruct_tune.config.viewer import ANONYMOUS, HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError, ModelError, NotFoundError, NotYoursError, SettingsError
 from instruct_tune.pretrained.hub_token import HubToken
-from instruct_tune.services.access import Access
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
-
-ANN, BOB = known_by("ann's own secret"), known_by("bob's own secret")
 HOUR = 3600
-
-
-@pytest.fixture
-def lab(tmp_path):
-    with opened(tmp_path / "data") as lab:
-        yield lab
-
-
-@pytest.fixture
-def hosted(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPACE_ID", "somebody/lab")
-    with opened(tmp_path / "data") as lab:
-        yield lab
-
-
-def upload(lab, viewer, rows: int = 40) -> str:
-    file = lab.data_dir.parent / "mine.json"
-    file.write_text(json.dumps([{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(rows)]))
-    return str(lab.uploads.keep(viewer, file))
-
-
-def of(source: str):
-    return smoke(data={"source": source})
 
 
 @pytest.fixture
@@ -53,93 +28,6 @@ def private(lab):
     run_id = lab.training.start(ANN, of(upload(lab, ANN)), "ann's secret plan")
     assert lab.training.wait(run_id, PATIENCE).status == "finished"
     return run_id
-
-
-# Identities
-
-
-def test_a_secret_makes_a_visitor_and_the_history_does_not_hold_it(lab):
-    assert known_by("ann's own secret") == ANN != BOB
-    assert ANN.id not in ("ann's own secret", None)
-    lab.training.start(ANN, smoke(), "")
-    assert b"ann's own secret" not in (lab.data_dir / "lab.sqlite").read_bytes()
-
-
-@pytest.mark.parametrize("secret", ["", "short", "x" * 201, None, 5, ["a" * 20], {}])
-def test_what_could_be_guessed_is_no_secret(secret):
-    with pytest.raises(DataError, match="16 to 200"):
-        known_by(secret)
-
-
-def test_a_page_is_its_visitors_from_arrival_on():
-    visitors = Access()
-    assert visitors.of("page") == visitors.of(None) == ANONYMOUS
-    assert visitors.arrive("page", "ann's own secret") == ANN
-    assert visitors.of("page") == ANN
-    assert visitors.of("another") == ANONYMOUS
-    assert not visitors.admit("page", "")
-    assert not visitors.admit("page", "any")
-
-
-def test_the_hosts_token_makes_a_page_the_hosts_and_no_other():
-    visitors = Access("the host's token")
-    visitors.arrive("page", "ann's own secret")
-    for wrong in ("", "the host's toke", None, 5, "ü"):
-        assert not visitors.admit("page", wrong)
-    assert not visitors.admit(None, "the host's token")
-    assert not visitors.of("page").host
-    assert visitors.admit("page", "the host's token")
-    assert visitors.of("page") == Viewer(ANN.id, host=True)
-    visitors.arrive("page", "ann's own secret")
-    assert visitors.of("page").host
-    assert visitors.of("another") == visitors.of(None) == ANONYMOUS
-
-
-# Accounts
-
-
-def test_who_signs_in_keeps_what_their_browser_began_and_finds_their_own_elsewhere(hosted):
-    ann, elsewhere = ANN.signed_in("5f0c"), BOB.signed_in("5f0c")
-    before = hosted.training.start(ANN, of(upload(hosted, ANN)), "before")
-    after = hosted.training.start(ann, of(upload(hosted, ann)), "after")
-    for run_id in (before, after):
-        hosted.training.wait(run_id, PATIENCE)
-
-    def seen(viewer):
-        return [(run["name"], run["yours"]) for run in hosted.runs.summaries(viewer)]
-
-    assert seen(ann) == [("after", True), ("before", True)]
-    assert seen(elsewhere) == [("after", True)]
-    assert seen(ANN) == [("before", True)], "signed out"
-    assert seen(BOB) == seen(BOB.signed_in("another")) == seen(ANONYMOUS) == []
-    assert ann.id == elsewhere.id
-    for viewer, run_id in ((ann, before), (ann, after), (elsewhere, after)):
-        hosted.runs.rename(viewer, run_id, "renamed")
-        assert hosted.runs.is_shared(viewer, run_id) is False
-        source = hosted.runs.config(viewer, run_id).data.source
-        assert hosted.configs.may_use(viewer, source)
-    assert not hosted.configs.may_use(elsewhere, hosted.runs.config(ANN, before).data.source)
-    with pytest.raises(NotFoundError):
-        hosted.runs.rename(elsewhere, before, "mine")
-
-
-def test_signing_in_gives_no_second_quota_and_makes_nobody_the_host(hosted, monkeypatch):
-    monkeypatch.setenv("LAB_VISITOR_MB", "1")
-    upload(hosted, ANN, rows=15_000)
-    ann = ANN.signed_in("5f0c")
-    with pytest.raises(DataError, match="LAB_VISITOR_MB"):
-        upload(hosted, ann, rows=15_000)
-    upload(hosted, BOB.signed_in("another"), rows=15_000)
-    assert not ann.host
-    assert Viewer(ANN.id, host=True).signed_in("5f0c").host, "the host stays the host"
-
-
-def test_an_account_cannot_be_made_up_as_a_secret():
-    """Ids of accounts are no secret: whatever a browser sends as its own gives it nothing of theirs."""
-    account = "5f0c5f0c5f0c5f0c5f0c5f0c"
-    ann = ANN.signed_in(account)
-    for secret in (account, f"hf:{account}", f"hf-{account}", ann.id):
-        assert known_by(secret).id not in ann.ids
 
 
 # Private runs
@@ -216,7 +104,7 @@ def test_a_run_made_of_an_upload_does_not_exist_for_others(lab, private):
         assert list(lab.inference.compare(viewer, private, "Hi"))[-1]["done"]
 
 
-def test_every_lab_method_about_a_run_is_in_the_list_above(lab, private):
+def test_every_lab_method_about_a_run_is_in_the_list_above(lab):
     import inspect
 
     methods = {
@@ -367,77 +255,6 @@ def test_a_run_in_the_bin_comes_back_for_its_owner_only(lab, private):
     assert lab.runs.trashed(ANN) == []
     assert lab.runs.is_visible(ANN, private)
     assert not lab.runs.is_visible(BOB, private)
-
-
-# Permission to stop
-
-
-def test_on_a_hosted_lab_only_who_started_a_run_and_the_host_may_stop_it(hosted):
-    run_id = hosted.training.start(ANN, smoke(), "ann's")
-    for viewer in (BOB, ANONYMOUS):
-        for act in (hosted.training.stop, hosted.training.delete, hosted.training.resume):
-            with pytest.raises(NotYoursError, match="somebody else"):
-                act(viewer, run_id)
-        with pytest.raises(NotYoursError):
-            hosted.runs.rename(viewer, run_id, "mine")
-    assert hosted.training.stop(ANN, run_id) in ("stopping", "stopped")
-    hosted.training.wait(run_id, PATIENCE)
-    hosted.training.delete(HOST, run_id)
-
-
-def test_on_a_hosted_lab_who_started_a_run_and_the_host_may_restore_it(hosted):
-    run_id = hosted.training.start(ANN, smoke(), "ann's")
-    hosted.training.stop(ANN, run_id)
-    hosted.training.wait(run_id, PATIENCE)
-    hosted.runs.trash(ANN, run_id)
-    assert hosted.runs.trashed(BOB) == []
-    assert (
-        [run["id"] for run in hosted.runs.trashed(ANN)] == [run["id"] for run in hosted.runs.trashed(HOST)] == [run_id]
-    )
-
-
-def test_what_a_script_started_without_a_name_is_anybodys_to_stop(hosted):
-    run_id = hosted.training.start(ANONYMOUS, smoke(), "")
-    assert hosted.training.stop(ANONYMOUS, run_id) in ("stopping", "stopped")
-
-
-def test_on_a_machine_of_ones_own_anybody_may_stop(lab, monkeypatch):
-    run_id = lab.training.start(ANN, smoke(), "ann's")
-    assert lab.training.stop(BOB, run_id) in ("stopping", "stopped")
-
-
-def test_a_lab_with_a_hosts_token_is_a_hosted_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("LAB_ADMIN_TOKEN", "the host's token")
-    with opened(tmp_path) as lab:
-        run_id = lab.training.start(ANN, smoke(), "ann's")
-        with pytest.raises(NotYoursError):
-            lab.training.stop(BOB, run_id)
-        lab.access.arrive("bob's page", "bob's own secret")
-        assert lab.access.admit("bob's page", "the host's token")
-        assert lab.training.stop(lab.access.of("bob's page"), run_id) in ("stopping", "stopped")
-
-
-def test_only_who_started_an_evaluation_may_stop_it(hosted):
-    run_id = hosted.training.start(ANN, smoke(), "ann's")
-    assert hosted.training.wait(run_id, PATIENCE).status == "finished"
-    evaluation = hosted.evaluations.start(ANN, run_id, generation={"max_new_tokens": 1500})
-    while not hosted.evaluations.progress(HOST, run_id):
-        time.sleep(0.01)
-    with pytest.raises(NotYoursError):
-        hosted.evaluations.stop(BOB, run_id)
-    hosted.evaluations.stop(ANN, run_id)
-    assert evaluation.exception(PATIENCE) is not None
-    assert hosted.runs.evaluations(HOST, run_id) == []
-
-
-def test_a_traceback_is_for_who_started_the_run_and_the_host(hosted, monkeypatch):
-    run_id = hosted.store.create("ann's", smoke().to_dict(), started_by=ANN.id).id
-    hosted.store.update(run_id, status="failed", message="So it is.", traceback="File /home/ann, line 1")
-    assert [hosted.runs.traceback(viewer, run_id) for viewer in (BOB, ANONYMOUS)] == [None, None]
-    assert [hosted.runs.traceback(viewer, run_id) for viewer in (ANN, HOST)] == ["File /home/ann, line 1"] * 2
-    assert "/home/ann" not in str(hosted.runs.details(BOB, run_id))
-    monkeypatch.setattr(hosted.access, "_multi_user", False)
-    assert hosted.runs.traceback(BOB, run_id) == "File /home/ann, line 1"
 
 
 # Paths of this machine

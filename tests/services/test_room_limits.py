@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import pytest
 from labs import smoke
+from room_lab import ANN, EVE, TEACHER, opened_room
 
-from instruct_tune.config.viewer import known_by
 from instruct_tune.errors import SettingsError
 from instruct_tune.lesson.links import Link
 from instruct_tune.ui.links.limits import LimitsInForce, Opened, Place
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
-TEACHER, ANN, EVE = (known_by(f"the secret of {name}") for name in ("teacher", "ann", "eve"))
 RULES = {"preset": "smoke", "settings": {"lora.r": 4}, "locks": {"lora.r": "fixed", "train.learning_rate": "0..0.01"}}
 
 
 @pytest.fixture
 def room(lab):
-    code = lab.rooms.open(TEACHER, "Monday", 60)
-    lab.rooms.rule(TEACHER, code, RULES)
-    lab.rooms.join(ANN, code, "Ann")
-    return code
+    return opened_room(lab, RULES)
 
 
 @pytest.fixture

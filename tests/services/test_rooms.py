@@ -1,4 +1,4 @@
-"""Rooms in a lab: who may do what, what is kept, what holds when a run is started, and whose turn it is."""
+"""Rooms in a lab: who may do what, whose vote counts, and what is kept."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import threading
 import time
 
 import pytest
-from labs import PATIENCE, opened, smoke, write_rows
+from labs import PATIENCE, opened, smoke
+from room_lab import ANN, BOB, EVE, TEACHER, opened_room
 
 from instruct_tune.config import viewer as viewers
-from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
+from instruct_tune.config.viewer import ANONYMOUS, known_by
 from instruct_tune.errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError
 from instruct_tune.services import rooms as rooms_module
 from instruct_tune.services.rooms import ENDED, MAX_ROOMS
@@ -17,21 +18,13 @@ from instruct_tune.store import clock as clock_module
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
-TEACHER, ANN, BOB, EVE = (known_by(f"the secret of {name}") for name in ("teacher", "ann", "bob", "eve"))
-SMOKE = {"preset": "smoke", "max_rows": 16}
-
 
 @pytest.fixture
 def room(lab):
-    """An open room with Ann and Bob, which trains the tiny model."""
-    code = lab.rooms.open(TEACHER, "Monday", 60)
-    lab.rooms.rule(TEACHER, code, SMOKE)
-    lab.rooms.join(ANN, code, "Ann")
-    lab.rooms.join(BOB, code.lower(), "Bob")
-    return code
+    return opened_room(lab)
 
 
-def asked(lab, code, kind="blind"):
+def started_activity(lab, code, kind="blind"):
     """An activity that has begun, with the choices A and B."""
     activity = lab.rooms.prepare(TEACHER, code, kind, {"tuned": "A"}, ["A", "B"])
     lab.rooms.begin(TEACHER, code, activity)
@@ -72,7 +65,7 @@ def test_a_room_has_an_end(lab, minutes):
 
 
 def test_only_the_host_changes_a_room(lab, room):
-    activity = asked(lab, room)
+    activity = started_activity(lab, room)
     ann = lab.rooms.person(ANN, lab.rooms.get(room)).id
     for denied in (
         lambda who: lab.rooms.rule(who, room, {}),
@@ -127,7 +120,7 @@ def test_names_are_unlike_and_the_host_may_change_and_remove_them(lab, room):
         lab.rooms.remove(TEACHER, room, "s3")
 
 
-def test_while_a_room_is_open_its_host_is_the_labs_and_others_are_visitors(lab, monkeypatch):
+def test_while_a_room_is_open_its_host_is_the_labs_and_others_are_visitors(lab):
     before = lab.training.start(ANN, smoke(), "before")
     lab.training.wait(before, PATIENCE)
     assert not lab.access.multi_user
@@ -150,7 +143,7 @@ def test_while_a_room_is_open_its_host_is_the_labs_and_others_are_visitors(lab, 
 
 
 def test_a_vote_counts_once_and_only_while_its_question_is_open(lab, room):
-    activity = asked(lab, room)
+    activity = started_activity(lab, room)
     for choice in ("A", "B", "B"):
         lab.rooms.choose(ANN, room, activity, choice)
     lab.rooms.choose(BOB, room, activity, "B")
@@ -161,7 +154,7 @@ def test_a_vote_counts_once_and_only_while_its_question_is_open(lab, room):
     for wrong in ("C", None, ["A"], 0):
         with pytest.raises(DataError, match="answers"):
             lab.rooms.choose(ANN, room, activity, wrong)
-    later = asked(lab, room)
+    later = started_activity(lab, room)
     with pytest.raises(DataError, match="something else"):
         lab.rooms.choose(ANN, room, activity, "A")
     lab.rooms.begin(TEACHER, room, activity)
@@ -177,7 +170,7 @@ def test_a_vote_counts_once_and_only_while_its_question_is_open(lab, room):
 def test_a_vote_for_another_room_is_not_counted(lab, room):
     other = lab.rooms.open(lab.access.known(TEACHER), "Tuesday", 60)
     lab.rooms.join(ANN, other, "Ann")
-    activity = asked(lab, room)
+    activity = started_activity(lab, room)
     with pytest.raises(NotFoundError):
         lab.rooms.choose(ANN, other, activity, "A")
     assert lab.rooms.get(room).activities[activity].answers == {}
@@ -185,7 +178,7 @@ def test_a_vote_for_another_room_is_not_counted(lab, room):
 
 def test_who_changes_too_much_is_refused_and_nobody_else(lab, room, monkeypatch):
     monkeypatch.setattr(rooms_module, "MAX_CHANGES", 4)
-    activity = asked(lab, room)
+    activity = started_activity(lab, room)
     for choice in "ABA":
         lab.rooms.choose(ANN, room, activity, choice)
     with pytest.raises(BusyError, match="too much"):
@@ -195,7 +188,7 @@ def test_who_changes_too_much_is_refused_and_nobody_else(lab, room, monkeypatch)
 
 
 def test_thirty_at_once_lose_nothing(lab, room):
-    activity, gate = asked(lab, room), threading.Barrier(30)
+    activity, gate = started_activity(lab, room), threading.Barrier(30)
     crowd = [known_by(f"the secret of student {number}") for number in range(30)]
 
     def take_part(who):
@@ -218,7 +211,7 @@ def test_thirty_at_once_lose_nothing(lab, room):
 
 
 def test_a_killed_lab_has_its_rooms_again_and_one_that_ended_is_forgotten(lab, room, tmp_path):
-    activity = asked(lab, room)
+    activity = started_activity(lab, room)
     lab.rooms.choose(ANN, room, activity, "A")
     # A second reader of the files, as after a kill: nothing was closed.
     again = rooms_module.Rooms(lab.data_dir, lab.access, lab.queue, lab.clock)
@@ -263,31 +256,6 @@ def test_a_room_outlives_a_jump_of_the_wall_clock(lab, room, monkeypatch):
     assert lab.rooms.get(room).code == room
 
 
-# Runs
-
-
-@pytest.mark.slow
-def test_what_a_room_locks_holds_when_a_run_is_started(lab, room):
-    lab.rooms.rule(TEACHER, room, {"locks": {"lora.r": "fixed", "train.learning_rate": "0.001..0.02"}, "max_steps": 8})
-    for forbidden, named in (
-        ({"lora": {"r": 4}}, "lora.r is fixed at 16"),
-        ({"train": {"learning_rate": 0.5}}, "train.learning_rate must be between"),
-        ({"data": {"limit": 17}}, "data.limit must be at most 16"),
-        ({"data": {"limit": None}}, "data.limit must be at most 16"),
-        ({"train": {"num_train_epochs": 3}}, "at most 8 steps"),
-        ({"train": {"max_steps": 9}}, "at most 8 steps"),
-    ):
-        with pytest.raises(SettingsError, match=named):
-            lab.training.start(ANN, smoke(**forbidden))
-        assert lab.store.ids() == set()
-    lab.training.wait(lab.training.start(ANN, smoke(train={"learning_rate": 0.02})), PATIENCE)
-    # The host, and who is not in the room, are not bound by it.
-    for free in (TEACHER, EVE):
-        lab.training.wait(lab.training.start(free, smoke(lora={"r": 4})), PATIENCE)
-    lab.rooms.end(TEACHER, room)
-    lab.training.wait(lab.training.start(ANN, smoke(lora={"r": 8})), PATIENCE)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -312,41 +280,6 @@ def test_rules_that_cannot_hold_are_refused_whole(lab, room, changes):
     assert lab.rooms.get(room).rules == before
 
 
-def test_equal_settings_are_one_run(lab, room, engine_held):
-    lab.rooms.join(EVE, room, "Eve")
-    first = lab.training.start(ANN, smoke())
-    gate, started = threading.Barrier(2), []
-
-    def start(who):
-        gate.wait(PATIENCE)
-        started.append(lab.training.start(who, smoke()))
-
-    threads = [threading.Thread(target=start, args=(who,)) for who in (BOB, EVE)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert started == [first, first]
-    assert lab.rooms.get(room).runs == {first: ["s1", "s2", "s3"]}
-    other = lab.training.start(BOB, smoke(train={"seed": 7}))
-    assert other != first
-    # Only who started it may end it.
-    with pytest.raises(NotYoursError):
-        lab.training.stop(BOB, first)
-    lab.training.stop(ANN, first, keep=False)
-    assert lab.training.start(EVE, smoke()) not in (first, other), "a run that was withdrawn is nobody's"
-    engine_held.set()
-
-
-def test_a_run_that_goes_on_from_another_is_nobody_elses(lab, room):
-    first = lab.training.start(ANN, smoke(), "first")
-    lab.training.wait(first, PATIENCE)
-    child = lab.training.start(ANN, {}, "child", parent=first)
-    lab.training.wait(child, PATIENCE)
-    assert lab.store.get(child).config == lab.store.get(first).config
-    assert lab.training.start(BOB, smoke(), "mine") == first
-
-
 def test_a_host_who_joined_cannot_be_removed(lab, room):
     host = lab.rooms.join(TEACHER, room, "Teacher")
     with pytest.raises(DataError, match="end the room instead"):
@@ -365,115 +298,3 @@ def test_the_room_that_was_joined_last_counts_whenever_it_was_opened(lab, room, 
     lab.close()
     with opened(tmp_path / "data") as again:
         assert again.rooms.joined(EVE)[0].code == room
-
-
-def test_a_private_run_is_joined_by_nobody_and_is_not_on_the_board(lab, room, tmp_path):
-    file = tmp_path / "mine.json"
-    write_rows(file, [{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(40)])
-    source = str(lab.uploads.keep(ANN, file))
-    own = lab.training.start(ANN, smoke(data={"source": source}))
-    assert lab.training.wait(own, PATIENCE).status == "finished"
-    assert [run.run_id for run in lab.room_boards.board(lab.rooms.get(room)).runs] == []
-    with pytest.raises(DataError):
-        lab.training.start(BOB, smoke(data={"source": source}))
-
-
-@pytest.mark.slow
-def test_a_sweep_deals_every_card_and_seeds_to_who_shares_one(lab, room):
-    lab.rooms.join(EVE, room, "Eve")
-    crowd = [known_by(f"the secret of student {number}") for number in range(2)]
-    for who in crowd:
-        lab.rooms.join(who, room, "Student")
-    cards = [{"label": f"r {rank}", "settings": {"lora.r": rank}} for rank in (2, 4)]
-    sweep = lab.room_activities.sweep(TEACHER, room, "Ranks", cards)
-    with pytest.raises(DataError, match="under way"):
-        lab.room_activities.start(ANN, room, sweep)
-    lab.rooms.begin(TEACHER, room, sweep)
-    runs = [lab.room_activities.start(who, room, sweep) for who in (ANN, BOB, EVE)]
-    configs = [lab.store.get(run_id).config for run_id in runs]
-    assert [(config["lora"]["r"], config["train"]["seed"]) for config in configs] == [(2, 42), (4, 42), (2, 43)]
-    assert lab.room_activities.start(ANN, room, sweep) == runs[0], "a second click is the same run"
-    # Two seeds a card: the third person of a card shares the first one's run.
-    later = [lab.room_activities.start(who, room, sweep) for who in crowd]
-    assert later[1] == runs[0]
-    assert lab.store.get(later[0]).config["train"]["seed"] == 43
-    runs.append(later[0])
-    for run_id in runs:
-        assert lab.training.wait(run_id, PATIENCE).status == "finished"
-    board = lab.room_boards.board(lab.rooms.get(room))
-    shared = (("s1", "s5"), ("s2",), ("s3",), ("s4",))
-    assert {run.run_id: run.people for run in board.runs} == dict(zip(runs, shared, strict=True))
-    assert all(run.curve[-1][1] <= board.target for run in board.runs)
-    assert all(run.reached.by > run.reached.over >= 0 for run in board.runs)
-    assert {run.time_group for run in board.runs} >= {1}
-
-
-@pytest.mark.parametrize(
-    "cards",
-    [
-        [],
-        [{"label": "one", "settings": {}}],
-        [{"label": f"{n}", "settings": {}} for n in range(7)],
-        [{"label": "", "settings": {}}, {"label": "b", "settings": {}}],
-        [{"label": "a", "settings": []}, {"label": "b", "settings": {}}],
-        [{"label": "a", "settings": {"lora.rank": 1}}, {"label": "b", "settings": {}}],
-        [{"label": "a", "settings": {"data.limit": 900}}, {"label": "b", "settings": {}}],
-        "cards",
-    ],
-)
-def test_a_sweep_that_cannot_be_trained_is_refused(lab, room, cards):
-    with pytest.raises((DataError, SettingsError)):
-        lab.room_activities.sweep(TEACHER, room, "Sweep", cards)
-    assert lab.rooms.get(room).activities == {}
-
-
-def test_fewer_people_than_runs_take_further_cards(lab, room):
-    cards = [{"label": f"r {rank}", "settings": {"lora.r": rank}} for rank in (2, 4)]
-    sweep = lab.room_activities.sweep(TEACHER, room, "Ranks", cards)
-    lab.rooms.begin(TEACHER, room, sweep)
-    runs = [lab.room_activities.start(who, room, sweep) for who in (ANN, BOB)]
-    runs += [lab.room_activities.start(who, room, sweep, another=True) for who in (BOB, ANN)]
-    configs = [lab.store.get(run_id).config for run_id in runs]
-    ranks_and_seeds = [(config["lora"]["r"], config["train"]["seed"]) for config in configs]
-    assert ranks_and_seeds == [(2, 42), (4, 42), (2, 43), (4, 43)]
-    assert lab.room_activities.start(ANN, room, sweep) == runs[3], "without another it is the last one"
-    activity = lab.rooms.get(room).activities[sweep]
-    assert activity.deals == (("s1", 0), ("s2", 1), ("s2", 0), ("s1", 1))
-    assert activity.cards == {"s1": 1, "s2": 0}
-
-
-def test_what_is_handed_in_is_ones_own(lab, room):
-    run_id = lab.training.start(ANN, smoke())
-    lab.training.wait(run_id, PATIENCE)
-    with pytest.raises(DataError, match="you started"):
-        lab.rooms.hand_in(BOB, room, run_id)
-    lab.rooms.hand_in(ANN, room, run_id)
-    assert lab.rooms.get(room).people[ANN.id].handed_in == run_id
-
-
-# The board
-
-
-@pytest.mark.slow
-def test_runs_that_cannot_be_told_apart_share_a_rank(lab, room):
-    runs = [lab.room_activities.start(who, room) for who in (ANN, BOB)]
-    assert runs[0] == runs[1]
-    other = lab.training.start(BOB, smoke(train={"seed": 7}))
-    for run_id in (runs[0], other):
-        lab.training.wait(run_id, PATIENCE)
-        lab.room_activities.evaluate(ANN, room, run_id)
-    for job in lab.queue.jobs:
-        job.result(PATIENCE)
-    board = lab.room_boards.board(lab.rooms.get(room))
-    assert {run.run_id: run.people for run in board.runs} == {runs[0]: ("s1", "s2"), other: ("s2",)}
-    assert [run.group for run in board.runs] == [1, 1], "random weights score nothing"
-    assert board.rows == 4
-    with pytest.raises(NotFoundError):
-        lab.room_activities.evaluate(ANN, room, "recorded-good")
-
-
-def test_visitors_of_the_lab_see_the_rooms_runs_as_ever(lab, room):
-    run_id = lab.training.start(ANN, smoke())
-    lab.training.wait(run_id, PATIENCE)
-    assert [run["id"] for run in lab.runs.summaries(EVE)] == [run_id]
-    assert lab.runs.get(HOST, run_id).started_by == ANN.id

@@ -176,7 +176,7 @@ def test_the_lesson_is_data_training_and_evaluation(answer_of):
     assert len(shown["evaluations"]) == 1
 
 
-def test_the_lesson_without_a_preset_is_the_lesson(monkeypatch, capsys):
+def test_the_lesson_without_a_preset_is_the_lesson(monkeypatch):
     configs = []
     monkeypatch.setattr(Training, "start", lambda self, viewer, config, name: configs.append(config) or exit(7))
     with pytest.raises(SystemExit, match="7"):

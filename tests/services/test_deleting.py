@@ -1,9 +1,7 @@
 """Deleting runs, and the trash they wait in."""
 
-import time
-
 import pytest
-from labs import PATIENCE, TWELVE_STEPS, curve, finished, opened, trained, undisturbed
+from labs import TWELVE_STEPS, curve, finished, opened, trained, undisturbed
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, NotFoundError
@@ -72,14 +70,3 @@ def test_the_bin_is_emptied_by_the_next_start_and_not_by_who_only_reads(tmp_path
         assert not (tmp_path / "data" / "runs" / run_id).exists()
         with pytest.raises(NotFoundError, match="emptied"):
             lab.runs.restore(HOST, run_id)
-
-
-def test_the_bin_is_emptied_after_a_while(lab, monkeypatch):
-    run_id = trained(lab)
-    monkeypatch.setattr("instruct_tune.services.housekeeping.TRASH_SECONDS", 0.12)
-    lab.housekeeping.start()
-    lab.runs.trash(HOST, run_id)
-    deadline = time.monotonic() + PATIENCE
-    while (lab.data_dir / "runs" / run_id).exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -136,33 +136,18 @@ def test_what_was_measured_before_a_failure_is_kept(lab, failures):
     run_id = lab.training.start(HOST, failures["a loss that is not finite"][0])
     run = lab.training.wait(run_id, PATIENCE)
     steps = [metric["step"] for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "train"]
+    assert steps
     assert steps == list(range(1, run.step + 1)) or steps == list(range(1, run.step))
     assert lab.runs.result(HOST, run_id)["status"] == "failed"
 
 
-def test_a_fault_of_the_lab_is_reported_as_one_and_does_not_end_it(lab, pace, caplog):
-    def break_down(runner):
-        raise RuntimeError("a secret of the house")
-
-    pace.at[1] = break_down
-    run = lab.training.wait(lab.training.start(HOST, smoke()), PATIENCE)
-    assert (run.status, run.error_kind) == ("failed", "bug")
-    assert "a secret of the house" not in run.message
-    assert "a secret of the house" in caplog.text
-    finished(lab)
-
-
-def test_a_run_whose_configuration_is_no_longer_known_fails_and_can_be_deleted(lab):
+def test_a_run_whose_configuration_is_unknown_stays_interrupted_and_can_be_deleted(lab):
     """Such as a run of another version of the lab."""
     run_id = lab.store.create("old", {**smoke().to_dict(), "of_old": 1}).id
     lab.store.update(run_id, status="interrupted")
-    try:
+    with pytest.raises(SettingsError):
         lab.training.resume(HOST, run_id)
-    except SettingsError:
-        pass
-    else:
-        lab.training.wait(run_id, PATIENCE)
-    assert lab.store.get(run_id).status in ("failed", "interrupted")
+    assert lab.store.get(run_id).status == "interrupted"
     lab.training.delete(HOST, run_id)
     finished(lab)
 

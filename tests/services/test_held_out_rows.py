@@ -4,8 +4,8 @@ import gradio as gr
 import pytest
 from labs import opened, smoke
 
-from instruct_tune.config.viewer import HOST, known_by
-from instruct_tune.errors import DataError, NotFoundError
+from instruct_tune.config.viewer import HOST
+from instruct_tune.errors import DataError
 from instruct_tune.runs.examples import BEST, put_recorded
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.compare.held_out import HeldOutRows
@@ -74,12 +74,6 @@ def test_a_run_without_an_evaluation_has_no_first_answers(lab, rows, without_dat
     for run_id in (None, run.id):
         assert rows.first(run_id).answers is None
     assert lab.evaluations.recorded_row(HOST, BEST, -1) is None
-
-
-def test_a_private_run_shows_its_answers_to_nobody_else(lab, rows):
-    private = lab.store.create("private", smoke().to_dict(), owner="somebody")
-    with pytest.raises(NotFoundError):
-        lab.evaluations.recorded_row(known_by("another secret of a visitor"), private.id, 0)
 
 
 def test_the_page_itself_has_the_first_answers(lab, without_dataset):

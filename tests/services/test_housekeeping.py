@@ -88,6 +88,7 @@ def test_the_bin_is_emptied_around_a_run_that_resists_and_its_thread_goes_on(lab
     failed = failing_once_for(monkeypatch, type(lab.store), "erase_trashed", stays, error)
     for run_id in (stays, goes):
         lab.runs.trash(HOST, run_id)
+    until(lambda: not any((lab.data_dir / "runs" / run_id).exists() for run_id in (stays, goes)), "no folder")
     until(lambda: not lab.store.trashed(), "the bin to be empty")
     assert failed
     assert f"could not delete run {stays} for good" in caplog.text

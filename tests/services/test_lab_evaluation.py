@@ -223,9 +223,6 @@ def test_a_tokenisation_goes_all_the_way_and_the_answers_stay_the_same(lab):
 
 
 def test_of_two_evaluations_started_at_once_one_is_refused_and_the_other_can_be_stopped(kept, monkeypatch):
-    import threading
-    import time
-
     lab, run_id = kept
     enqueue, outcomes = lab.queue.enqueue, []
 

@@ -47,7 +47,7 @@ def test_closing_leaves_a_run_that_has_not_begun_to_be_resumed(tmp_path):
 
 
 @pytest.mark.slow
-def test_closing_stops_an_evaluation(tmp_path, kept):
+def test_closing_stops_an_evaluation(tmp_path):
     with opened(tmp_path) as lab:
         run_id = trained(lab, smoke(evaluation_rows=None))
         updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})

@@ -149,7 +149,7 @@ def test_a_traceback_without_end_is_cut_at_its_beginning(tmp_path):
     assert result.traceback.rstrip().endswith("the end")
 
 
-def test_a_fault_keeps_its_traceback_with_the_run_and_another_try_can_finish(lab, pace):
+def test_a_fault_keeps_its_traceback_with_the_run_and_another_try_can_finish(lab, pace, caplog):
     def break_down(runner):
         raise ZeroDivisionError("a secret of the house")
 
@@ -160,12 +160,13 @@ def test_a_fault_keeps_its_traceback_with_the_run_and_another_try_can_finish(lab
     assert "a secret of the house" in lab.runs.traceback(HOST, run_id)
     assert "break_down" in lab.runs.traceback(HOST, run_id)
     assert "a secret of the house" not in str(lab.runs.details(HOST, run_id))
+    assert "a secret of the house" in caplog.text
     lab.training.resume(HOST, run_id)
     assert lab.training.wait(run_id, PATIENCE).status == "finished"
     assert lab.store.get(run_id).error_kind is None
 
 
-def test_a_history_that_cannot_be_written_any_more_ends_the_run_and_not_the_lab(lab, pace, monkeypatch, caplog):
+def test_a_history_that_cannot_be_written_any_more_ends_the_run_and_not_the_lab(lab, pace, caplog):
     """As when the data folder is gone: the failure cannot be stored, so it goes to the process log."""
 
     def gone(*_):

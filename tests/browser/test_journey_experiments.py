@@ -95,7 +95,7 @@ def test_a_curve_is_drawn_by_keyboard_and_by_mouse_and_tried(window):
     page.mouse.up()
     drawn = float(page.get_attribute(f"[data-at='{last}']", "aria-valuenow"))
     assert start < drawn < 1.5 * start
-    assert page.locator(".exp-mean").count() == 0, "nothing is shown before it is asked for"
+    assert page.locator(".exp-mean").count() == 0, "nothing is shown before Reveal"
     reveal(window)
     window.wait_text(".exp-effect", value["effect"])
     assert re.search(

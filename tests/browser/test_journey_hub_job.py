@@ -39,7 +39,7 @@ def open_fold(window: Window) -> None:
     window.fold("Run as a Hub job")
 
 
-def test_the_price_is_told_the_job_followed_over_a_kill_and_its_run_is_there(shared, browser):
+def test_a_priced_job_survives_a_kill_and_its_run_arrives(shared, browser):
     window = Window(browser, shared.address)
     open_fold(window)
     window.wait_text("#runs-job-line", "your account pays by the minute")

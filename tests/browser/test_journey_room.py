@@ -230,7 +230,7 @@ def ask_blindly(host, anna, bob) -> None:
     host.get_by_role("button", name="Reveal", exact=True).click()
     bob.wait_for_selector(".side.tuned .mark")
     assert re.search("[02] of 2 named the tuned answer", bob.locator(".effect").inner_text())
-    shot(anna, "room-asked-390-light")
+    shot(anna, "room-question-390-light")
 
 
 def hand_in(host, anna) -> None:
@@ -252,7 +252,7 @@ def test_names_are_text_and_typed_words_stay_on_a_phone_in_the_dark(arrive):
     screen = arrive.beside(host, f"present?code={code}")
     screen.wait_for_selector("text=1 person is here")
     typed_words_stay(host, phone)
-    a_hidden_page_asks_nothing(host, phone, screen)
+    a_hidden_page_sends_no_request(host, phone, screen)
     for page in (host, phone, screen):
         assert page.locator("img:not(.qr)").count() == 0
         page.evaluate("Promise.all(document.getAnimations().map(each => each.finished.catch(() => null)))")
@@ -280,15 +280,15 @@ def typed_words_stay(host, phone) -> None:
     phone.wait_for_selector(f".self:has-text('{HOSTILE}!') button")
 
 
-def a_hidden_page_asks_nothing(host, phone, screen) -> None:
-    asked = []
+def a_hidden_page_sends_no_request(host, phone, screen) -> None:
+    requests = []
     phone.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
     # The question that was under way when the page was hidden is answered first.
     with phone.expect_response(re.compile("/state")):
         pass
-    phone.on("request", lambda request: asked.append(request.url))
+    phone.on("request", lambda request: requests.append(request.url))
     begin(host, "by score")
     screen.wait_for_selector(".now.board")
-    assert asked == []
+    assert requests == []
     phone.evaluate(f"delete document.hidden; {HIDE}")
     phone.wait_for_selector(".now.board")

@@ -163,10 +163,10 @@ def preview(address, secret, **more):
     """What the endpoint says about the private dataset to a script with that cookie and ``more`` headers."""
     body = json.dumps({"data": [{"data": {"source": f"hub:{PRIVATE}"}}, 5, 0]}).encode()
     headers = {"Content-Type": "application/json", "Cookie": f"session={cookie(secret)}", **more}
-    asked = urllib.request.Request(f"{address}/gradio_api/call/dataset_preview", body, headers)
-    event = json.load(urllib.request.urlopen(asked))["event_id"]
-    asked = urllib.request.Request(f"{address}/gradio_api/call/dataset_preview/{event}", headers=headers)
-    return urllib.request.urlopen(asked).read().decode()
+    request = urllib.request.Request(f"{address}/gradio_api/call/dataset_preview", body, headers)
+    event = json.load(urllib.request.urlopen(request))["event_id"]
+    request = urllib.request.Request(f"{address}/gradio_api/call/dataset_preview/{event}", headers=headers)
+    return urllib.request.urlopen(request).read().decode()
 
 
 @pytest.mark.nightly

@@ -124,8 +124,8 @@ def test_the_panel_learn_counts_the_tokens_of_a_chat_prompt(lab, with_template):
     lab.datasets.summary(HOST, config)
     tokenizer = lab.tokenizers.get(config.model)
     row = lab.datasets.training_row(HOST, config, 0)
-    asked = row.instruction if not row.input else f"{row.instruction}\n\n{row.input}"
-    prompts = (f"user: {asked}\nassistant: ", template_from("lesson").render(row.instruction, row.input))
+    question = row.instruction if not row.input else f"{row.instruction}\n\n{row.input}"
+    prompts = (f"user: {question}\nassistant: ", template_from("lesson").render(row.instruction, row.input))
     chat_tokens, usual = (len(tokenizer(text, add_special_tokens=False).input_ids) for text in prompts)
     assert notices.of_form("template", HOST, config, 1, NO_FAULT) == (
         f"With the model's own chat template the prompt of row 1 has {chat_tokens} tokens; with lesson it has {usual}."

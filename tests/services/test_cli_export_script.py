@@ -36,7 +36,7 @@ def test_what_cannot_be_written_gets_one_sentence(refused, trained, tmp_path):
     folder, run_id = trained
     there = tmp_path / "there.py"
     there.write_text("mine")
-    for said, *arguments in (
+    for message, *arguments in (
         ("run.txt: a script is saved as .py or .ipynb", run_id, "--to", tmp_path / "run.txt"),
         ("no-such-run", "no-such-run", "--to", tmp_path / "run.py"),
         ("there.py is there already", run_id, "--to", there),
@@ -45,6 +45,6 @@ def test_what_cannot_be_written_gets_one_sentence(refused, trained, tmp_path):
         ("there is nothing to write", "--to", tmp_path / "run.py"),
         ("lora.rank is not a setting", "--set", "lora.rank=3", "--to", tmp_path / "run.py"),
     ):
-        assert said in refused("export-script", *arguments, "--data-dir", folder)
+        assert message in refused("export-script", *arguments, "--data-dir", folder)
     assert there.read_text() == "mine"
     assert not (tmp_path / "run.py").exists()

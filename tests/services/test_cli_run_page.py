@@ -17,11 +17,11 @@ def test_a_run_becomes_a_page(answer_of, trained, tmp_path):
 
 def test_what_cannot_be_written_gets_one_sentence(refused, trained, tmp_path):
     folder, run_id = trained
-    for said, *arguments in (
+    for message, *arguments in (
         ("run.zip: a page is saved as .html", run_id, "--page", "--to", tmp_path / "run.zip"),
         ("no-such-run", "no-such-run", "--page", "--to", tmp_path / "run.html"),
         ("run.html cannot be written", run_id, "--page", "--to", tmp_path / "nowhere" / "run.html"),
         ("--with-rows says what a page holds", run_id, "--with-rows", "--to", tmp_path / "run.zip"),
     ):
-        assert said in refused("runs", "export", *arguments, "--data-dir", folder)
+        assert message in refused("runs", "export", *arguments, "--data-dir", folder)
     assert list(tmp_path.iterdir()) == []

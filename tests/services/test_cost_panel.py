@@ -18,7 +18,7 @@ from instruct_tune.ui.train.presets import PresetPanel
 WINDOW, OTHER_WINDOW = SimpleNamespace(session_hash="one"), SimpleNamespace(session_hash="other")
 
 
-def nothing_said(updates):
+def sets_no_value(updates):
     """Whether no component gets a value."""
     return all(set(update) == {"__type__"} for update in updates.values())
 
@@ -61,8 +61,8 @@ def test_nothing_is_computed_for_who_never_opened_the_tab(page, lab, monkeypatch
     form, cost, _ = page
     monkeypatch.setattr(lab.estimates, "cost", lambda *args, **kwargs: pytest.fail("it was computed"))
     values = shows(form, "smoke") | {cost.watched: False}
-    assert nothing_said(cost.count(values, WINDOW))
-    assert nothing_said(cost.measure(values, WINDOW))
+    assert sets_no_value(cost.count(values, WINDOW))
+    assert sets_no_value(cost.measure(values, WINDOW))
 
 
 def test_counts_come_first_and_times_follow_once(page):
@@ -72,7 +72,7 @@ def test_counts_come_first_and_times_follow_once(page):
     assert [("about" in step[cost.line]) for step in steps] == [False, True]
     assert all(step[cost.line].startswith("**4 steps**") for step in steps)
     assert "about" in cost.count(values, WINDOW)[cost.line], "it is remembered"
-    assert nothing_said(cost.measure(values, WINDOW))
+    assert sets_no_value(cost.measure(values, WINDOW))
 
 
 @pytest.mark.slow
@@ -88,8 +88,8 @@ def test_what_was_measured_for_earlier_settings_is_not_shown(page, lab, monkeypa
 
     monkeypatch.setattr(lab.estimates, "cost", slow)
     cost.count(first, WINDOW)
-    assert nothing_said(cost.measure(first, WINDOW)), "the form was changed while it was measured"
-    assert nothing_said(cost.measure(other, WINDOW)), "the form was changed before it was measured"
+    assert sets_no_value(cost.measure(first, WINDOW)), "the form was changed while it was measured"
+    assert sets_no_value(cost.measure(other, WINDOW)), "the form was changed before it was measured"
     # Another window's form is another one.
     cost.count(other, OTHER_WINDOW)
     assert "about" in cost.measure(second, WINDOW)[cost.line]

@@ -59,7 +59,7 @@ def test_the_evidence_of_an_explosion_is_in_the_sentence():
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped", "interrupted", "failed"])
-def test_nobody_is_told_to_stop_a_run_that_has_ended(status):
+def test_an_ended_run_gets_no_advice_to_stop(status):
     rising, falling = (2.0, 1.7, 1.6, 1.7, 1.9, 2.2), (2.0, 2.0, 1.8, 1.6, 1.2, 0.8, 0.5, 0.3, 0.2, 0.1)
     courses = [
         ((), (2.0,) * 4 + (9.0,) * 4), (rising, falling), ((2.0, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0), ()),

@@ -126,7 +126,7 @@ def test_a_base_model_that_is_gone_or_unknown_is_a_sentence(lab, run_id, edited,
 
 
 def no_page(*args):
-    pytest.fail("only a GGUF was asked for")
+    pytest.fail("only a GGUF was requested")
 
 
 def test_the_page_hands_it_out_or_says_why_not(lab, run_id, edited, tmp_path):

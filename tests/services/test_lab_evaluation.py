@@ -50,7 +50,7 @@ def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
     assert [line["base"] for line in lines] == lab.inference.generate(HOST, "base", prompts, smoke())
 
 
-def test_where_fewer_rows_are_held_out_than_asked_for_it_keeps_both_numbers(lab, tmp_path):
+def test_an_evaluation_keeps_requested_and_available_row_counts(lab, tmp_path):
     rows = [{"instruction": f"Say {number}", "output": str(number)} for number in range(20)]
     (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     run_id = finished(lab, smoke(data={"source": str(tmp_path / "rows.json")}))

@@ -175,7 +175,7 @@ def test_a_path_of_the_host_comes_from_the_folder_of_the_data(panel, lab, tmp_pa
 
 
 def test_a_closed_panel_asks_nothing_at_a_poll(panel, monkeypatch):
-    monkeypatch.setattr(Notices, "of_runs", lambda *_: pytest.fail("it asked"))
+    monkeypatch.setattr(Notices, "of_runs", lambda *_: pytest.fail("a closed panel reads runs"))
     for kept in (None, {}, {"open": False, "step": 5}, {"open": True, "step": 0}):
         assert panel.show(kept, None, None) == [gr.skip(), gr.skip()]
 
@@ -183,8 +183,8 @@ def test_a_closed_panel_asks_nothing_at_a_poll(panel, monkeypatch):
 def test_the_form_is_described_from_what_a_new_page_has_at_hand(lab):
     put_recorded(lab.store)
     config = PRESETS["minute"]
-    said = {kind: _notices(lab).of_form(kind, HOST, config, 1, NO_FAULT) for kind in OF_FORM}
-    assert said == {
+    notices = {kind: _notices(lab).of_form(kind, HOST, config, 1, NO_FAULT) for kind in OF_FORM}
+    assert notices == {
         "data": "Of 1,566 rows: without input keeps 931 and drops 635. Of those left, 48 are trained on and 187 are "
         "held out.",
         "template": "With the template lesson the prompt of row 1 has 86 characters.",
@@ -231,7 +231,7 @@ def test_a_run_is_its_visitors_and_for_others_the_recorded_one_is_the_example(la
 
 
 @pytest.mark.slow
-def test_an_imports_own_numbers_are_not_told_as_measured(lab):
+def test_claimed_numbers_of_an_import_are_not_shown_as_measured(lab):
     run_id = finished(lab)
     for provenance in ({"trainable_parameters": 5}, {"parameters": 7, "trainable_parameters": 0}):
         run = lab.store.get(run_id)

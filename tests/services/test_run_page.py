@@ -1,4 +1,4 @@
-"""A run as one page: its numbers are the lab's, what is missing is said, and nothing private leaves by accident."""
+"""A run as one page: its numbers are the lab's, missing measurements are named, and nothing private leaves with it."""
 
 import base64
 import dataclasses
@@ -133,7 +133,7 @@ def test_private_rows_are_left_out_unless_chosen_and_typed_prompts_always(lab, p
 
 
 @pytest.mark.slow
-def test_what_was_not_measured_is_said(lab, tmp_path):
+def test_missing_measurements_are_named(lab, tmp_path):
     plain = finished(lab, smoke(train={"probes": 0, "sample_tokens": 0}), "no probes")
     page = words(run_page(lab.run_pages, HOST, plain))
     assert page.count(run_pages.NOT_EVALUATED) == 2

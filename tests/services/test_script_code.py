@@ -196,11 +196,11 @@ def test_ids_and_labels_are_the_labs(template, overlong, file, monkeypatch):
     })  # fmt: skip
     here = run_part(config, ("data", "format"), file.parent, monkeypatch)
     tokenizer, splits = load_tokenizer("tiny-random", path), load_splits(config.data)
-    asked = with_markup(tokenizer, template_from(template))
-    lab = tokenize_rows(tokenizer, asked, examples(splits.train), longest, overlong, 2048)
+    template_with_markup = with_markup(tokenizer, template_from(template))
+    lab = tokenize_rows(tokenizer, template_with_markup, examples(splits.train), longest, overlong, 2048)
     assert lab.dropped + lab.truncated > 0
     assert here["train_rows"] == [{"input_ids": [*row.input_ids], "labels": [*row.labels]} for row in lab.rows]
-    held_out = tokenize_rows(tokenizer, asked, examples(splits.test, 0, 5), longest, overlong, 2048)
+    held_out = tokenize_rows(tokenizer, template_with_markup, examples(splits.test, 0, 5), longest, overlong, 2048)
     assert [row["input_ids"] for row in here["held_out_rows"]] == [[*row.input_ids] for row in held_out.rows]
 
 

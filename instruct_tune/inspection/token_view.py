@@ -85,14 +85,16 @@ class TokenView:
 def token_view(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, max_length: int, overlong: str
 ) -> TokenView:
-    """Return the row as the trainer gets it, followed by the tokens that ``max_length`` cuts off."""
+    """Return the row as the trainer gets it, followed by what ``max_length`` cuts off: all tokens of a dropped row."""
     row = tokenize_examples(tokenizer, template, [example], UNCUT)[0]
     ids, start = row.input_ids, row.prompt_length
     roles = _roles(tokenizer, ids, start)
     kept = min(len(ids), max_length)
+    explanation = _explain(len(ids), kept, start, max_length, overlong)
+    if kept < len(ids) and overlong == "drop":
+        kept = 0
     roles = [*roles[:kept], *[Role.CUT] * (len(ids) - kept)]
     loss = [start <= at < kept for at in range(len(ids))]
-    explanation = _explain(len(ids), kept, start, max_length, overlong)
     if not is_held(tokenizer, row, example.output):
         explanation += f" {NOT_HELD}"
     return TokenView(_tokens(tokenizer, ids, roles, loss), explanation)

@@ -35,8 +35,8 @@ LATE = 0.5
 ANSWERS = 3
 """How many consecutive answers to the fixed prompt must lack EOS."""
 CHARACTERS_A_TOKEN = 3
-"""Fewer than any tokenizer of the catalog has in prose and code: an expected answer with more characters than this
-times the limit may need more tokens than the limit, so a missing EOS proves nothing."""
+"""Fewer than any tokenizer of the catalog has in English prose and code, for runs that did not count the tokens of
+the expected answer. One with more tokens than the limit cannot end, so a missing EOS proves nothing."""
 LAST_WORDS = 12
 """The number of words at an answer's end that are checked: in prose or code, some eight or more of them differ."""
 UNCHANGED = 1e-3
@@ -270,7 +270,8 @@ def _rate_too_low(course: Course) -> Finding | None:
 def _never_ends(course: Course) -> Finding | None:
     answers = [sample for sample in course.samples if sample["step"] > 0]
     limit = course.provenance.get("sample_tokens", course.config["train"]["sample_tokens"])
-    expected = len((course.provenance.get("fixed_prompt") or {}).get("output", ""))
+    characters = len((course.provenance.get("fixed_prompt") or {}).get("output", ""))
+    expected = course.provenance.get("answer_tokens", characters / CHARACTERS_A_TOKEN)
     if len(answers) < ANSWERS or not course.late or any(sample["ended"] for sample in answers):
         return None
     # Repeated words prove it even where the expected answer may exceed the limit, unless base repeats itself, too.
@@ -278,7 +279,7 @@ def _never_ends(course: Course) -> Finding | None:
     repeating = all(_repeats(sample["text"]) for sample in answers[-ANSWERS:]) and not any(
         _repeats(sample["text"]) for sample in base_samples
     )
-    if expected > CHARACTERS_A_TOKEN * limit and not repeating:
+    if expected > limit and not repeating:
         return None
     return Finding(
         "never_ends",

@@ -38,9 +38,17 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
 
 
-def same_measurement(configs: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the held-out losses of these runs average the same tokens, so that they are comparable."""
-    return not any(name.startswith(MEASURED_ON) for name in differing(configs))
+def same_measurement(runs: Sequence[RunDetails]) -> bool:
+    """Whether the held-out losses of these runs average the same tokens of one model, so that they are comparable.
+
+    One name may stand for other weights or rows: a file was edited, a copy is of another place, or the rows of an
+    import did not come along. So what the runs recorded of both has to be equal, too.
+    """
+    differences = differing([run["config"] for run in runs])
+    # The fingerprint is of all rows, the training rows too.
+    recorded = ("weights_sha256",) if "data.limit" in differences else ("weights_sha256", "data_fingerprint")
+    known = ({run["facts"].get(name) for run in runs} - {None} for name in recorded)
+    return not any(name.startswith(MEASURED_ON) for name in differences) and all(len(each) < 2 for each in known)
 
 
 def held_out(run: RunDetails) -> list[tuple[int, float]]:
@@ -66,7 +74,7 @@ def sentences(runs: Sequence[RunDetails], names: Sequence[str]) -> str:
     """A text alternative to plot and table: each run's course, and the run whose held-out loss ended lowest."""
     parts = [f"{name}: {_course(run)}." for name, run in zip(names, runs, strict=True)]
     ends = {name: held_out(run)[-1][1] for name, run in zip(names, runs, strict=True) if held_out(run)}
-    if len(ends) > 1 and same_measurement([run["config"] for run in runs]):
+    if len(ends) > 1 and same_measurement(runs):
         parts.append(f"The held-out loss ended lowest in {min(ends, key=lambda name: ends[name])}.")
     return " ".join(parts)
 

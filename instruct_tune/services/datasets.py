@@ -9,6 +9,7 @@ import contextvars
 import dataclasses
 import os
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..data.sources import is_on_hub
 from ..data.splits import Example, LoadedRows, Splits, examples, load_rows, split_rows, take_evaluation_rows
 from ..errors import BusyError, DataError
 from ..pretrained.context_length import row_limit
-from ..tokenization.prompt_template import template_from
+from ..tokenization.prompt_template import template_from, template_of_run
 from ..util.progress import Loading
 from .configurations import Config, Configurations, check_texts, repositories
 from .slow_imports import SlowImports
@@ -302,16 +303,25 @@ class Datasets:
         with self._tokenizers.encoding:
             return mask_view(tokenizer, template_from(parsed.template), example, limit)
 
-    def token_view(self, viewer: Viewer, config: Config, index: int, fault: str | None = None) -> TokenView:
+    def token_view(
+        self,
+        viewer: Viewer,
+        config: Config,
+        index: int,
+        fault: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> TokenView:
         """The training row at ``index``, from 0, token by token.
 
-        ``fault``: as it must not be (``token_view.Fault``), to show what that looks like.
+        ``fault``: as it must not be (``token_view.Fault``), to show what that looks like. ``provenance``: of the run
+        with this configuration, whose chat template may write another date today.
         """
         from ..inspection.token_view import Fault, broken_token_view, token_view
 
         parsed = self._configs.read(viewer, config)
         example, tokenizer = self.training_row(viewer, parsed, index), self._tokenizers.get(parsed.model)
-        template, limit = template_from(parsed.template), row_limit(tokenizer, parsed.train.max_length)
+        limit = row_limit(tokenizer, parsed.train.max_length)
+        template = template_of_run(parsed.template, provenance or {})
         with self._tokenizers.encoding:
             if fault is None:
                 return token_view(tokenizer, template, example, limit, parsed.train.overlong)

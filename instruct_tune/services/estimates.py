@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from ..estimate.memory_advice import one_row_a_pass, shortage
 from ..estimate.resources import Architecture, Effort, Seconds, Speed, cost_json, efforts, memory, seconds, warnings
 from ..estimate.workload import Recorded, RowLength, Workload, count, fits, micro_batches, step_count
 from ..store.run_store import RunStore
-from ..tokenization.prompt_template import template_from
+from ..tokenization.prompt_template import template_of_run
 from ..util.machine import available_memory
 from .configurations import Config, Configurations
 from .datasets import Datasets
@@ -139,11 +139,14 @@ class Estimates:
             "cost": self._cost_json(chosen, _count(chosen, fewer), fewer, speed, viewer),
         }
 
-    def step_view(self, viewer: Viewer, config: Config, step: int = 1) -> StepView:
+    def step_view(
+        self, viewer: Viewer, config: Config, step: int = 1, provenance: Mapping[str, Any] | None = None
+    ) -> StepView:
         """The forward passes of optimizer step ``step`` (from 1), as in a training run of ``config``.
 
-        Row numbers are those of the split's training rows. Raises DataError for a step that the run does not have,
-        or where no row fits into ``max_length``; ModelError or HubError where there is no such model.
+        Row numbers are those of the split's training rows. ``provenance``: of the run with this configuration, if there
+        is one. Raises DataError for a step that the run does not have, or where no row fits into ``max_length``;
+        ModelError or HubError where there is no such model.
         """
         from ..batching.packing import TOKENS_PER_PASS
         from ..inspection.batch_view import StepView, micro_batch, packing_of
@@ -152,7 +155,8 @@ class Estimates:
         from ..tokenization.encode import tokenize_examples
 
         config = self._configs.read(viewer, config)
-        train, tokenizer, template = config.train, self._tokenizers.get(config.model), template_from(config.template)
+        train, tokenizer = config.train, self._tokenizers.get(config.model)
+        template = template_of_run(config.template, provenance or {})
         folder = self._tokenizers.folder(config.model)
         rows = self._datasets.splits(config.data).train
         lengths = self._lengths.of(config, "train", rows, len(rows))

@@ -19,6 +19,7 @@ from ..errors import LabError
 from ..inspection.first_content import recorded_tokens
 from ..runs.examples import recorded_on
 from ..runs.machine_paths import message_to_share, shared
+from ..runs.provenance import not_imported
 from ..runs.scrub import Scrub, without_own_prompts
 from ..store.run import Run
 from .answerers import Answerers
@@ -139,6 +140,7 @@ class RunPages:
         return tuple(enumerate(rows[:MAX_ANSWERS], 1))
 
     def _tokens(self, viewer: Viewer, run: Run) -> tuple[TokenView, ...]:
+        _require_rows(run)
         config = RunConfig.from_dict(run.config)
         if not self._is_here(config.model):
             first = recorded_tokens(config)
@@ -146,13 +148,16 @@ class RunPages:
                 raise _not_here(config.model)
             return (first,)
         count = min(XRAY_ROWS, self._datasets.summary(viewer, config)["train_rows"])
-        return tuple(self._datasets.token_view(viewer, config, index) for index in range(count))
+        return tuple(
+            self._datasets.token_view(viewer, config, index, provenance=run.provenance) for index in range(count)
+        )
 
     def _step(self, viewer: Viewer, run: Run) -> StepView:
+        _require_rows(run)
         config = RunConfig.from_dict(run.config)
         if not self._is_here(config.model):
             raise _not_here(config.model)
-        return self._estimates.step_view(viewer, config)
+        return self._estimates.step_view(viewer, config, provenance=run.provenance)
 
     def _losses(self, viewer: Viewer, run: Run, answers: tuple[tuple[int, Mapping[str, Any]], ...]) -> AnswerLosses:
         if not self._runs.has_saved_adapter(viewer, run.id):
@@ -171,6 +176,11 @@ class RunPages:
         from ..pretrained.locate import at_hand
 
         return model == TINY_MODEL or at_hand(model) is not None
+
+
+def _require_rows(run: Run) -> None:
+    if not_imported(run.provenance):
+        raise LabError("The rows that it was trained on did not come along when it was imported.")
 
 
 def _not_here(model: str) -> LabError:

@@ -10,7 +10,7 @@ from ..config.run_config import HELD_OUT, OWN, TRAINING, GenerationSettings, Tra
 from ..data.splits import Example
 from ..generation.answer import Answer
 from ..generation.generate import Request, generate
-from ..tokenization.encode import TokenizedExample, encode_prompts
+from ..tokenization.encode import TokenizedExample, encode_answers, encode_prompts
 from ..tokenization.prompt_template import PromptTemplate
 
 if TYPE_CHECKING:
@@ -25,11 +25,15 @@ MOST_TOKENS_OF_SEVERAL = 48
 
 @dataclass(frozen=True)
 class FixedPrompt:
-    """A row of one of the ``PROMPT_KINDS``, and the token ids of its prompt. An own prompt has no expected answer."""
+    """A row of one of the ``PROMPT_KINDS``, the token ids of its prompt, and the tokens of its answer with EOS.
+
+    An own prompt has no expected answer.
+    """
 
     kind: str
     example: Example
     prompt: tuple[int, ...]
+    answer_tokens: int = 0
 
     def to_dict(self) -> dict[str, str]:
         """The kind and the row's texts, shortened, for the page."""
@@ -60,7 +64,8 @@ def choose(
             break
         prompt = tuple(encode_prompts(located.tokenizer, template, [(example.instruction, example.input)])[0])
         if 0 < len(prompt) < located.context_length and (among is None or prompt in among):
-            chosen.append(FixedPrompt(kind, example, prompt))
+            [answer] = encode_answers(located.tokenizer, [example.output])
+            chosen.append(FixedPrompt(kind, example, prompt, len(answer) + 1))
     return tuple(chosen)
 
 
@@ -90,11 +95,12 @@ def choose_all(
 def provenance_of(prompts: Sequence[FixedPrompt], settings: TrainSettings) -> dict[str, Any]:
     """What is stored with the run: the ``prompts``, the most tokens of an answer, and the first row's texts.
 
-    The latter, ``fixed_prompt``, is what a run with one prompt has.
+    The latter, ``fixed_prompt``, is what a run with one prompt has; ``answer_tokens`` counts its answer.
     """
     texts = [prompt.to_dict() for prompt in prompts]
     provenance: dict[str, Any] = {"prompts": texts, "sample_tokens": answer_limit(prompts, settings.sample_tokens)}
     if prompts[0].kind != OWN:
+        provenance["answer_tokens"] = prompts[0].answer_tokens
         provenance["fixed_prompt"] = {name: texts[0][name] for name in ("instruction", "input", "output")}
     return provenance
 

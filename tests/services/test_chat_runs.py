@@ -76,6 +76,10 @@ def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template,
     lab.inference.generate(HOST, run_id, [{"instruction": "Hi"}], generation={"max_new_tokens": 1})
     list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 1}))
     assert set(prompts) == {f"{provenance['chat_before']}Hi]"}
+    page = lab.run_pages.contents(HOST, run_id, losses=False)
+    assert "".join(token.spelling for token in page.tokens[0].tokens).startswith(
+        provenance["chat_before"].replace(" ", "Ġ")
+    )
     # A run continued from it keeps the text too, and so does the run imported from its exported zip.
     child = lab.training.start(HOST, {"train": {"max_steps": 1}}, "child", parent=run_id)
     assert lab.training.wait(child, PATIENCE).provenance["chat_before"] == provenance["chat_before"]

@@ -131,6 +131,9 @@ def test_a_plateau_is_four_measurements_without_a_lower_loss():
         ([False] * 4, {"total": 40}, False),
         ([False] * 4, {"provenance": {"fixed_prompt": {"output": "x" * 121}}}, False),
         ([False] * 4, {"provenance": {"fixed_prompt": {"output": "x" * 120}}}, True),
+        # Chinese has more tokens than characters; the run's own count says so.
+        ([False] * 4, {"provenance": {"fixed_prompt": {"output": "好" * 58}, "answer_tokens": 97}}, False),
+        ([False] * 4, {"provenance": {"fixed_prompt": {"output": "x" * 500}, "answer_tokens": 40}}, True),
     ],
 )
 def test_answers_that_never_end(ended, given, found):

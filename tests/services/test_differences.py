@@ -48,8 +48,25 @@ def test_a_template_in_words_beside_a_named_one_is_listed_too():
 )
 def test_losses_are_compared_only_where_they_were_measured_alike(changed, same):
     runs = [run("a", (3.0, 2.0)), run("b", (3.0, 1.5), **changed)]
-    assert same_measurement([each["config"] for each in runs]) is same
+    assert same_measurement(runs) is same
     assert ("ended lowest in b" in sentences(runs, ["a", "b"])) is same
+
+
+@pytest.mark.parametrize(
+    ("facts", "limit", "same"),
+    [
+        ({"weights_sha256": "a"}, None, True),
+        ({"weights_sha256": "b"}, None, False),
+        ({"data_fingerprint": "other"}, None, False),
+        # With another limit there are other training rows, and the same held-out ones.
+        ({"data_fingerprint": "other"}, 3, True),
+    ],
+)
+def test_other_weights_or_rows_of_the_same_name_are_another_measurement(facts, limit, same):
+    runs = [run("a", (3.0, 2.0)), run("b", (3.0, 1.5), **({"data": {"limit": limit}} if limit else {}))]
+    runs[0]["facts"] |= {"weights_sha256": "a", "data_fingerprint": "one"}
+    runs[1]["facts"] |= facts
+    assert same_measurement(runs) is same
 
 
 def test_the_evaluation_rows_stand_in_where_there_was_no_probe():

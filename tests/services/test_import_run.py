@@ -215,6 +215,9 @@ def test_a_card_claims_nothing_that_did_not_come_along_now_or_after_another_impo
     for step in (1, 2):
         run_id = lab.transfers.import_run(HOST, file)
         assert lab.runs.details(HOST, run_id)["message"] != "Imported."
+        missing = lab.run_pages.contents(HOST, run_id, losses=False).missing
+        assert "did not come along" in missing["tokens"]
+        assert missing["step"] == missing["tokens"]
         file = lab.transfers.export(HOST, run_id, tmp_path / f"{step}.zip")
         with zipfile.ZipFile(file) as archive:
             card = archive.read("README.md").decode()

@@ -127,7 +127,7 @@ def test_nothing_of_a_viewer_leaves_the_lab(client, lab, code):
 
 def test_typed_prompts_and_folders_are_on_no_board(client, lab, code, tmp_path):
     train = {"own_prompts": ["Am I pregnant?"], "learning_rate": 0.0123}
-    config = smoke(data={"source": str(tmp_path / "rows.json")}, train=train)
+    config = smoke(data={"source": str(tmp_path / "Application Support" / "rows.json")}, train=train)
     run_id = lab.store.create("mine", config.to_dict()).id
     [ann] = [person for person in lab.rooms.get(code).present if person.name == "Ann"]
     ann.runs.append(run_id)
@@ -137,6 +137,7 @@ def test_typed_prompts_and_folders_are_on_no_board(client, lab, code, tmp_path):
         assert run_id in text
         assert "pregnant" not in text
         assert str(tmp_path) not in text
+        assert "Application Support" not in text
         assert "0.0123" in text
 
 

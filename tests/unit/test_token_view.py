@@ -57,6 +57,11 @@ def test_a_row_that_is_too_long_says_what_becomes_of_it(overlong, expected):
     assert [token.role for token in row.tokens[-2:]] == [Role.CUT, Role.CUT]
 
 
+def test_nothing_of_a_dropped_row_is_shown_as_learned():
+    row = token_view(TOKENIZER, LESSON, ROW, LENGTH - 2, "drop")
+    assert (row.length, row.supervised, len(row.tokens)) == (0, 0, LENGTH)
+
+
 def test_without_eos_the_answer_is_all_that_carries_loss():
     row = broken_token_view(TOKENIZER, LESSON, ROW, Fault.NO_EOS)
     assert "".join(token.text for token in row.tokens if token.loss) == "five"

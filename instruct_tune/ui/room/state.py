@@ -21,6 +21,7 @@ from ...lesson.room import BLIND, GUESS, SWEEP, Activity, Room
 from ...lesson.rules import Rules, card_config, config_key, teachers_config
 from ...lesson.votes import share
 from ...runs.machine_paths import short_paths
+from ...script.outgoing import outgoing
 from ...services.room_activities import RoomActivities
 from ...services.room_boards import Board, BoardRun, RoomBoards
 from ...services.rooms import Rooms
@@ -110,9 +111,11 @@ class RoomState:
             kept = {}
             self._changes[room] = (room.rules, kept)
         if run.run_id not in kept:
-            own, teachers = settings_of(RunConfig.from_dict(run.config)), settings_of(teachers_config(room.rules))
+            config = RunConfig.from_dict(run.config)
+            own, teachers = settings_of(config), settings_of(teachers_config(room.rules))
+            to_share = settings_of(outgoing(config))
             kept[run.run_id] = {
-                name: short_paths(_text(value))
+                name: short_paths(_text(to_share[name]))
                 for name, value in own.items()
                 if value != teachers[name] and name != "train.own_prompts"
             }

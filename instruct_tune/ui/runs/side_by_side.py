@@ -191,6 +191,6 @@ def _words(runs: list[dict[str, Any]], summary: str) -> str:
     paragraphs = [plain(summary, 1000)]
     if len(runs) > 1 and not differing(configs):
         paragraphs.append("They have the same configuration.")
-    if not same_measurement(configs):
+    if not same_measurement(runs):
         paragraphs.append(OTHER_MEASUREMENT)
     return "\n\n".join(paragraphs)

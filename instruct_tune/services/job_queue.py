@@ -1,9 +1,9 @@
 """The queue of jobs for the one thread that owns torch.
 
 Everything that touches a model runs on this thread, so no weights are locked and nothing races. Long jobs
-(training runs, evaluations) go round by person: who had no turn yet, or had it longest ago, is next, and a person's own
-jobs keep their order. The current one calls ``yield_once`` between its steps, where one waiting short job (a
-comparison) runs: people can talk to a half-trained adapter.
+(training runs, evaluations) go round by person: the one served least recently is next, and a person's own jobs keep
+their order. The current one calls ``yield_once`` between its steps, where one waiting short job (a comparison) runs, so
+that comparisons can use an adapter that is still training.
 
 A job runs in a copy of its submitter's context: the token that reads the Hub, and whose request it is.
 """
@@ -87,14 +87,14 @@ class JobQueue:
     def __init__(self, max_waiting: int = MAX_WAITING, max_waiting_each: int = MAX_WAITING_EACH) -> None:
         self.max_waiting, self.max_waiting_each = max_waiting, max_waiting_each
         self.short_share: float | None = None
-        """The share of a long job's time that short jobs may take; None for as much as they need."""
+        """The share of a long job's time, 0 to 1, that short jobs may take; None for as much as they need."""
         self._wake = threading.Condition()
         self._short: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         """Each job bound to the context of its submitter."""
         self._waiting: deque[Job] = deque()
         self._current: Job | None = None
-        self._turns: dict[str | None, int] = {}
-        """The number of the last turn of each person, oldest first; bounded."""
+        self._last_served: dict[str | None, int] = {}
+        """The sequence number of each person's last long job, the oldest first; bounded."""
         self._turn, self._short_seconds = 0, 0.0
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -212,7 +212,7 @@ class JobQueue:
         """The waiting jobs in the order of their turns: next is who had theirs longest ago."""
         waiting = [job for job in (*self._waiting, *submitted_now) if not job.cancelled()]
         ordered = []
-        turns, turn = dict(self._turns), self._turn
+        turns, turn = dict(self._last_served), self._turn
         while waiting:
             job = min(waiting, key=lambda job: turns.get(job.by, 0))
             turn += 1
@@ -226,10 +226,10 @@ class JobQueue:
         job = (*self._in_turn(), *self._waiting)[0]
         self._waiting.remove(job)
         self._turn += 1
-        self._turns.pop(job.by, None)
-        self._turns[job.by] = self._turn
-        if len(self._turns) > MAX_REMEMBERED:
-            del self._turns[next(iter(self._turns))]
+        self._last_served.pop(job.by, None)
+        self._last_served[job.by] = self._turn
+        if len(self._last_served) > MAX_REMEMBERED:
+            del self._last_served[next(iter(self._last_served))]
         job.begun, self._short_seconds = time.monotonic(), 0.0
         return job
 
@@ -271,9 +271,11 @@ class JobQueue:
             if short:
                 run_future(*short)
             elif self._current:
-                # The queue is free before those who wait for this job hear of its end.
+                # The queue is free before the future's callbacks run.
                 run_future(
-                    self._current, partial(self._current.take_context().run, self._current.run), then=self._end_current
+                    self._current,
+                    partial(self._current.take_context().run, self._current.run),
+                    before_result=self._end_current,
                 )
             # Not kept while the thread waits for the next job.
             short = None
@@ -287,13 +289,15 @@ def _position(jobs: tuple[Job, ...], place: int) -> QueuePosition:
     left = jobs[0].eta() if place else None
     if left is None:
         return QueuePosition(place=place or None, starts_in_seconds=None)
+    # Each waiting job is taken to last as long as the current one does in all.
     whole = left + time.monotonic() - (jobs[0].begun or time.monotonic())
     return QueuePosition(place=place, starts_in_seconds=left + (place - 1) * whole)
 
 
-def run_future(future: Future[Any], job: Callable[[], Any], then: Callable[[], None] = lambda: None) -> None:
+def run_future(future: Future[Any], job: Callable[[], Any], before_result: Callable[[], None] = lambda: None) -> None:
+    """Run ``job`` for ``future``, unless it was cancelled; ``before_result`` is called before the result is set."""
     if not future.set_running_or_notify_cancel():
-        then()
+        before_result()
         return
     try:
         result = job()
@@ -301,8 +305,8 @@ def run_future(future: Future[Any], job: Callable[[], Any], then: Callable[[], N
         if not isinstance(error, LabError | Stopped):
             # Nobody waits for the result of a job that the page submitted, so a fault is logged.
             log.exception("a job failed")
-        then()
+        before_result()
         future.set_exception(error)
     else:
-        then()
+        before_result()
         future.set_result(result)

@@ -47,7 +47,7 @@ class JobThreads:
             self._refuse_when_full(job.by)
             self._jobs.append(job)
         job.begun = time.monotonic()
-        self._start(job.take_context(), lambda: run_future(job, job.run, then=lambda: self._end(job)))
+        self._start(job.take_context(), lambda: run_future(job, job.run, before_result=lambda: self._end(job)))
         return job
 
     def submit(self, work: Callable[[], T]) -> Future[T]:

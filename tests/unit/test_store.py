@@ -1,38 +1,21 @@
-"""The history: written data is read back, by several threads and processes, and one process holds the lock."""
+"""The history: written data is read back, and a deleted run is gone with its files or lies in the bin."""
 
 import dataclasses
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import threading
 import time
 from contextlib import closing
 
 import pytest
+import stores
+from stores import CONFIG
 
 from instruct_tune.errors import BusyError, NotFoundError
 from instruct_tune.store import snapshot
-from instruct_tune.store.lock import DataLock
 from instruct_tune.store.run import LIVE, Run
 from instruct_tune.store.run_store import RunStore, default_data_dir
 
-CONFIG = {"model": "tiny-random", "data": {"source": "bundled"}}
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = RunStore(tmp_path)
-    yield store
-    store.close()
-
-
-def process(script, *arguments):
-    """A Python process that runs ``script``, with text pipes."""
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+store = stores.store
 
 
 # Runs
@@ -175,261 +158,6 @@ def test_what_was_written_is_there_for_the_next_process(tmp_path):
     again.close()
 
 
-# Metrics, events, evaluations
-
-
-def test_metrics_come_in_order_with_all_their_values(store):
-    run = store.create("", CONFIG)
-    store.add_metric(run.id, "probe", 0, 0.0, {"probe_loss": 3.0})
-    store.add_metric(run.id, "train", 1, 0.25, {"loss": 2.5, "tokens": 40})
-    first, second = store.metrics(run.id)
-    assert (first["kind"], first["step"], first["epoch"], first["probe_loss"]) == ("probe", 0, 0.0, 3.0)
-    assert (second["kind"], second["step"], second["epoch"]) == ("train", 1, 0.25)
-    assert (second["loss"], second["tokens"]) == (2.5, 40)
-    assert first["seq"] < second["seq"]
-
-
-def test_a_step_done_again_replaces_the_old_one_under_a_greater_seq(store):
-    run, other = store.create("", CONFIG), store.create("", CONFIG)
-    for step in (1, 2, 3):
-        store.add_metric(run.id, "train", step, step / 4, {"loss": float(step)})
-    store.add_metric(run.id, "eval", 2, 0.5, {"eval_loss": 9.0})
-    store.add_metric(other.id, "train", 2, 0.5, {"loss": 7.0})
-    seen = store.metrics(run.id)[-1]["seq"]
-    store.add_metric(run.id, "train", 2, 0.5, {"loss": 20.0})
-    metrics = store.metrics(run.id)
-    assert [(m["kind"], m["step"]) for m in metrics] == [("train", 1), ("train", 3), ("eval", 2), ("train", 2)]
-    assert metrics[-1]["loss"] == 20.0
-    assert [m["loss"] for m in store.metrics(run.id, after=seen)] == [20.0]
-    assert store.metrics(other.id)[0]["loss"] == 7.0
-
-
-def test_after_gives_only_what_a_reader_has_not_seen(store):
-    run = store.create("", CONFIG)
-    seen, got = 0, []
-    for step in range(1, 6):
-        store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
-        if step % 2 == 0:
-            new = store.metrics(run.id, after=seen)
-            seen = new[-1]["seq"]
-            got += [m["step"] for m in new]
-    assert got == [1, 2, 3, 4]
-    assert [m["step"] for m in store.metrics(run.id, after=seen)] == [5]
-    assert store.metrics(run.id, after=seen + 1) == []
-
-
-def test_a_seq_is_never_given_twice(store):
-    """Otherwise a reader that has seen it would miss what is written after a resume."""
-    run = store.create("", CONFIG)
-    for step in (1, 2, 3):
-        store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
-    seen = store.metrics(run.id)[-1]["seq"]
-    store.forget_metrics_after(run.id, 0)
-    store.add_metric(run.id, "train", 1, 0.0, {"loss": 2.0})
-    assert [m["loss"] for m in store.metrics(run.id, after=seen)] == [2.0]
-
-
-def test_metrics_beyond_a_checkpoint_are_forgotten(store):
-    run, other = store.create("", CONFIG), store.create("", CONFIG)
-    for step in range(5):
-        for each in (run, other):
-            store.add_metric(each.id, "train", step, 0.0, {"loss": 1.0})
-            store.add_metric(each.id, "probe", step, 0.0, {"probe_loss": 1.0})
-    store.forget_metrics_after(run.id, 2)
-    assert {(m["kind"], m["step"]) for m in store.metrics(run.id)} == {
-        (k, s) for k in ("train", "probe") for s in range(3)
-    }
-    store.forget_metrics_after(run.id, -1)
-    assert store.metrics(run.id) == []
-    assert len(store.metrics(other.id)) == 10
-
-
-def test_events_are_the_last_ones_oldest_first(store):
-    run, other = store.create("", CONFIG), store.create("", CONFIG)
-    for number in range(5):
-        store.add_event(run.id, f"event {number}")
-    store.add_event(other.id, "elsewhere")
-    assert [event["text"] for event in store.events(run.id)] == [f"event {n}" for n in range(5)]
-    assert [event["text"] for event in store.events(run.id, last=2)] == ["event 3", "event 4"]
-    assert abs(store.events(run.id)[0]["time"] - time.time()) < 60
-
-
-def test_evaluations_are_newest_first(store):
-    run, other = store.create("", CONFIG), store.create("", CONFIG)
-    for number in range(3):
-        store.add_evaluation(run.id, {"rows": number, "base": {"bleu": 1.5}})
-    evaluations = store.evaluations(run.id)
-    assert [each["rows"] for each in evaluations] == [2, 1, 0]
-    assert evaluations[0]["base"] == {"bleu": 1.5}
-    assert store.evaluations(other.id) == []
-
-
-# Threads and processes
-
-
-def test_two_threads_write_and_nothing_is_lost(store):
-    runs = [store.create("", CONFIG), store.create("", CONFIG)]
-    faults = []
-
-    def write(run):
-        try:
-            for step in range(150):
-                store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
-                store.update(run.id, step=step, provenance={f"fact {step % 5}": step})
-        except Exception as error:
-            faults.append(error)
-
-    threads = [threading.Thread(target=write, args=(run,)) for run in runs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
-    for run in runs:
-        assert [m["step"] for m in store.metrics(run.id)] == list(range(150))
-        assert store.get(run.id).step == 149
-        assert store.get(run.id).provenance == {f"fact {n}": 145 + n for n in range(5)}
-
-
-def test_a_fact_is_not_lost_to_another_thread(store):
-    """A merge reads, then writes: both must happen under one lock."""
-    run = store.create("", CONFIG)
-
-    def write(letter):
-        for number in range(60):
-            store.update(run.id, provenance={f"{letter}{number}": number})
-
-    threads = [threading.Thread(target=write, args=(letter,)) for letter in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(store.get(run.id).provenance) == 120
-
-
-READER = """
-import sys, time
-from pathlib import Path
-from instruct_tune.store.run_store import RunStore
-
-store, run_id, wanted = RunStore(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-print("reading", flush=True)
-seen, steps, looks = 0, [], 0
-while len(steps) < wanted:
-    new = store.metrics(run_id, seen)
-    steps += [m["step"] for m in new]
-    seen = new[-1]["seq"] if new else seen
-    assert store.get(run_id).step <= wanted
-    looks += 1
-assert steps == list(range(wanted)), steps
-print(looks)
-"""
-
-
-def test_two_processes_read_while_one_writes(store, tmp_path):
-    run = store.create("", CONFIG)
-    readers = [process(READER, tmp_path, run.id, 300) for _ in range(2)]
-    for reader in readers:
-        assert reader.stdout.readline() == "reading\n"
-    for step in range(300):
-        store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
-        store.update(run.id, step=step)
-        # About as fast as steps can be, so that readers run on a busy machine too.
-        time.sleep(0.003)
-    for reader in readers:
-        output, faults = reader.communicate(timeout=300)
-        assert (reader.returncode, faults) == (0, "")
-        assert int(output) > 1, "it should have looked more than once while the other wrote"
-
-
-def test_processes_that_come_first_all_at_once_make_one_store(tmp_path):
-    """A page, a list of runs and a script may open a new folder at the same time."""
-    script = """
-import sys
-from pathlib import Path
-from instruct_tune.store.run_store import RunStore
-sys.stdin.readline()
-print(RunStore(Path(sys.argv[1])).create("run", {}).id)
-"""
-    # Often enough to show a lock that is not waited for.
-    for attempt in range(3):
-        folder = tmp_path / str(attempt)
-        started = [process(script, folder) for _ in range(4)]
-        for each in started:
-            each.stdin.write("go\n")
-            each.stdin.flush()
-        outcomes = [each.communicate(timeout=300) for each in started]
-        assert [faults for _, faults in outcomes] == [""] * 4
-        assert {run.id for run in RunStore(folder).all()} == {output.strip() for output, _ in outcomes}
-
-
-# The lock
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from instruct_tune.store import snapshot
-from instruct_tune.store.lock import DataLock
-lock = DataLock(Path(sys.argv[1]))
-print("held", flush=True)
-time.sleep(60)
-"""
-SECOND = """
-import sys
-from pathlib import Path
-from instruct_tune.errors import BusyError
-from instruct_tune.store import snapshot
-from instruct_tune.store.lock import DataLock
-try:
-    DataLock(Path(sys.argv[1]))
-    print("free")
-except BusyError as error:
-    print(error)
-"""
-
-
-def ask_for_lock(folder):
-    output, faults = process(SECOND, folder).communicate(timeout=300)
-    assert faults == ""
-    return output.strip()
-
-
-def test_a_second_process_reads_who_holds_the_folder(tmp_path):
-    lock = DataLock(tmp_path / "data")
-    assert ask_for_lock(tmp_path / "data") == (
-        f"The data folder {tmp_path / 'data'} is in use by another process (pid {os.getpid()}): "
-        "stop that one, or give another --data-dir."
-    )
-    # The refusal takes nothing from the holder.
-    assert f"pid {os.getpid()}" in ask_for_lock(tmp_path / "data")
-    lock.release()
-    assert ask_for_lock(tmp_path / "data") == "free"
-
-
-def test_two_folders_do_not_know_of_each_other(tmp_path):
-    lock = DataLock(tmp_path / "one")
-    assert ask_for_lock(tmp_path / "other") == "free"
-    lock.release()
-
-
-def test_the_lock_is_free_after_its_holder_was_killed(tmp_path):
-    holder = process(HOLDER, tmp_path)
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(BusyError, match=rf"\(pid {holder.pid}\)"):
-        DataLock(tmp_path)
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate(timeout=300)
-    DataLock(tmp_path).release()
-
-
-def test_the_next_holder_is_named_by_its_own_pid(tmp_path):
-    """A shorter pid must not leave digits of the previous one."""
-    (tmp_path / "lab.lock").write_text("123456789012345")
-    lock = DataLock(tmp_path)
-    assert (tmp_path / "lab.lock").read_text() == str(os.getpid())
-    lock.release()
-
-
 # Location
 
 
@@ -448,25 +176,6 @@ def test_without_one_it_is_the_users_own(monkeypatch, tmp_path, value):
         monkeypatch.setenv("LAB_DATA_DIR", value)
     assert tmp_path in default_data_dir().parents
     assert "instruction-tuning-lab" in default_data_dir().parts
-
-
-def test_samples_come_by_step_and_the_newer_one_of_a_step_counts(store):
-    run = store.create("", CONFIG).id
-    for step, text in ((4, "b"), (0, "a"), (4, "c")):
-        store.add_samples(run, step, [(text, step == 4), ("<b>", False)])
-    assert [(s["step"], s["prompt"], s["text"], s["ended"]) for s in store.samples(run)] == [
-        (0, 0, "a", False), (0, 1, "<b>", False), (4, 0, "c", True), (4, 1, "<b>", False),
-    ]  # fmt: skip
-    store.add_samples(run, 4, [("alone", True)])
-    assert [s["text"] for s in store.samples(run)] == ["a", "<b>", "alone"]
-    store.forget_metrics_after(run, 0)
-    assert {s["step"] for s in store.samples(run)} == {0}
-
-
-def test_a_run_without_answers_has_none(store):
-    run = store.create("", CONFIG).id
-    store.add_samples(run, 0, [])
-    assert store.samples(run) == []
 
 
 # The bin
@@ -547,22 +256,6 @@ def test_the_version_changes_with_every_write_and_with_nothing_else(store, tmp_p
     with closing(RunStore(tmp_path)) as other:
         other.add_event(run.id, "from another process")
     assert store.version() != own
-
-
-def test_the_last_metric_is_that_of_the_greatest_step(store):
-    run = store.create("one", CONFIG)
-    assert store.last_metric(run.id, "probe") is None
-    for step in (2, 10, 4):
-        store.add_metric(run.id, "probe", step, 0.5, {"probe_loss": step / 10})
-    store.add_metric(run.id, "train", 11, 0.5, {"loss": 9.0})
-    assert store.last_metric(run.id, "probe") == {"probe_loss": 1.0}
-
-
-def test_the_last_evaluation_of_each_run(store):
-    first, second = store.create("a", CONFIG), store.create("b", CONFIG)
-    for run, bleu in ((first, 1), (second, 2), (first, 3)):
-        store.add_evaluation(run.id, {"bleu": bleu})
-    assert store.last_evaluations() == {first.id: {"bleu": 3}, second.id: {"bleu": 2}}
 
 
 def test_a_run_that_happened_elsewhere_is_entered_as_it_was(store):

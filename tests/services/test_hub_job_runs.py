@@ -3,15 +3,13 @@
 import json
 
 import pytest
-from huggingface_hub import constants
 from job_machine import JobMachine
 from labs import cache_for, finished, opened, smoke
 from script_runs import python_without_lab
-from toy_hub import ToyHub, serving_hub
+from toy_hub import ToyHub, connected
 from toy_uploads import Account
 
 from instruct_tune.config.viewer import HOST
-from instruct_tune.pretrained import hub
 from instruct_tune.pretrained.hub_token import HubToken
 from instruct_tune.pretrained.locate import locate
 
@@ -27,12 +25,7 @@ def test_the_run_that_comes_back_has_the_scripts_numbers(tmp_path, tmp_path_fact
     tiny = locate("tiny-random", lambda text: None).path
     files = {file.name: file.read_bytes() for file in tiny.iterdir() if file.is_file()}
     toy = ToyHub({}, models={"toy/tiny": files}, accounts={ANN: Account("ann")})
-    monkeypatch.setattr(hub, "_last", (-hub.REMEMBER_SECONDS, False))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with serving_hub(toy) as address, opened(tmp_path / "data") as lab:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    with connected(monkeypatch, toy) as address, opened(tmp_path / "data") as lab:
         toy.jobs.run = JobMachine(toy, address, python_without_lab(tmp_path / "venv"), tmp_path)
         config = smoke(model="toy/tiny", **PLAIN)
         begun = lab.hub_jobs.start(HOST, None, "cpu-basic", 10, 0.01, HubToken(ANN), config)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 from toy_jobs import Jobs
 from toy_uploads import Account, Uploads
 
@@ -67,6 +68,22 @@ def serving_hub(hub: ToyHub) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def connected(monkeypatch: pytest.MonkeyPatch, hub: ToyHub) -> Iterator[str]:
+    """Serve the Hub as the one that this process uses; yields its address."""
+    from huggingface_hub import constants
+
+    from instruct_tune.pretrained import hub as client
+
+    monkeypatch.setattr(client, "_last", (-client.REMEMBER_SECONDS, False))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with serving_hub(hub) as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield address
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -20,7 +20,7 @@ HARDWARE = [
 
 @dataclass
 class ToyJob:
-    """A job. ``spec``: what was posted; ``secrets`` are not told to those who look at it, as on the Hub."""
+    """A job. ``spec``: what was posted; ``secrets`` are left out of its JSON, as on the Hub."""
 
     id: str
     namespace: str
@@ -33,7 +33,7 @@ class ToyJob:
     def secrets(self) -> Mapping[str, str]:
         return self.spec.get("secrets", {})  # type: ignore[return-value]
 
-    def told(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         hidden = {key: value for key, value in self.spec.items() if key != "secrets"}
         owner = {"id": "1", "name": self.namespace, "type": "user"}
         status = {"stage": self.stage, "message": self.message}
@@ -77,15 +77,15 @@ class Jobs:
             events = [{"data": line, "timestamp": "2026-01-01T00:00:00.000Z"} for line in job.lines]
             tail = int(query["tail"][0]) if "tail" in query else len(events)
             return 200, "".join(f"data: {json.dumps(each)}\n\n" for each in events[-tail:]).encode()
-        return 200, job.told()
+        return 200, job.as_json()
 
     def _start(self, namespace: str, spec: Mapping[str, object]) -> dict[str, object]:
         job = ToyJob(f"{len(self.all) + 1:024x}", namespace, spec)
         self.all.append(job)
         if self.run:
             threading.Thread(target=self.run, args=[job], daemon=True).start()
-        return job.told()
+        return job.as_json()
 
     def _list(self, query: Mapping[str, list[str]]) -> list[dict[str, object]]:
         wanted = dict(label.split("=", 1) for label in query.get("label", []))
-        return [job.told() for job in self.all if wanted.items() <= job.spec.get("labels", {}).items()]  # type: ignore[attr-defined]
+        return [job.as_json() for job in self.all if wanted.items() <= job.spec.get("labels", {}).items()]  # type: ignore[attr-defined]

@@ -133,10 +133,10 @@ class Uploads:
         mode = {"uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
         return {"path": file["path"], **mode, **({"oid": oid} if oid else {})}
 
-    def _object(self, asked: Mapping[str, object], address: str) -> dict[str, object]:
-        if asked["oid"] in self.lfs:
-            return {**asked}
-        return {**asked, "actions": {"upload": {"href": f"{address}{STORE}{asked['oid']}"}}}
+    def _object(self, requested: Mapping[str, object], address: str) -> dict[str, object]:
+        if requested["oid"] in self.lfs:
+            return {**requested}
+        return {**requested, "actions": {"upload": {"href": f"{address}{STORE}{requested['oid']}"}}}
 
     def _put(self, oid: str, bearer: str | None, body: bytes) -> tuple[int, object]:
         if bearer or hashlib.sha256(body).hexdigest() != oid:

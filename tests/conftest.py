@@ -44,6 +44,7 @@ LONGEST = (
     "test_access",
     "test_sign_in",
     "test_push",
+    "test_push_faults",
     "test_broken_models",
 )
 """Files that take minutes. They begin first, so that no worker runs one of them alone at the end."""

@@ -1,101 +1,38 @@
-"""A run is pushed to the Hub with its person's own token, loaded back and asked; each fault is a sentence."""
+"""A run is pushed to the Hub with its person's own token, loaded back, and its answers compared."""
 
 import dataclasses
 import json
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
+import push_lab
 import pytest
 import yaml
-from at_night import at_night_after
 from huggingface_hub import constants
-from huggingface_hub.utils import _http
 from labs import PATIENCE, cache_for, opened, smoke, trained, until
-from toy_hub import ToyHub, serving_hub
-from toy_uploads import GITATTRIBUTES, Account, Fault
+from push_lab import ANN, OWN, adapter_of, pushed, refusal, weights_sent
+from toy_uploads import GITATTRIBUTES, Fault
 
 from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
-from instruct_tune.errors import BusyError, DataError, HubError, LabError, NotYoursError
+from instruct_tune.errors import BusyError, DataError, LabError, NotYoursError
 from instruct_tune.export.hub_repository import may_redistribute, notices
-from instruct_tune.pretrained import hub, hub_faults, hub_upload
-from instruct_tune.pretrained.hub_token import HubToken, acting_for, for_writing, of_this_machine
+from instruct_tune.pretrained import hub_upload
 from instruct_tune.runs.machine_paths import exported
 from instruct_tune.services.push import _Request
 from instruct_tune.util.hashing import sha256_of_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ANN, READER, NARROW, HOSTS = "hf_of_ann_0123", "hf_reader_0123", "hf_narrow_0123", "hf_of_the_host_0123"
-OWN = HubToken(ANN)
+kept, toy = push_lab.kept, push_lab.toy
 FILES = {
     "adapter_model.safetensors", "adapter_config.json", "README.md", "run_config.json", "facts.json", "metrics.jsonl",
     "loss.png", "run.py",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """A lab with an evaluated run and one that was not evaluated."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
-        with opened(tmp_path_factory.mktemp("push")) as lab:
-            run_id = trained(lab, smoke(), "tulip")
-            list(lab.evaluations.stream(HOST, run_id))
-            yield SimpleNamespace(lab=lab, run_id=run_id, plain=trained(lab, smoke(), "rose"))
-
-
-@pytest.fixture
-def toy(monkeypatch):
-    """A Hub of the test's own, which this process talks to without waiting between two tries."""
-    toy = ToyHub(
-        {},
-        accounts={
-            ANN: Account("ann", ("garden",)),
-            READER: Account("ann", role="read"),
-            NARROW: Account("ann", role="fineGrained", scopes=("garden",)),
-            HOSTS: Account("host"),
-        },
-    )
-    slept = []
-    monkeypatch.setenv("HF_TOKEN", HOSTS)
-    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=slept.append))
-    monkeypatch.setattr(hub_faults, "USUAL_PAUSE", 0.1)
-    monkeypatch.setattr(hub, "_last", (-hub.REMEMBER_SECONDS, False))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with serving_hub(toy) as address:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        toy.slept = slept
-        yield toy
-    assert HOSTS not in {token for _, token in toy.uploads.seen}
-
-
-def pushed(kept, to="ann/tulip", own=OWN, viewer=HOST, run_id=None, **options):
-    return kept.lab.push.result(kept.lab.push.start(viewer, run_id or kept.run_id, to, own, **options))
-
-
-def refusal(kept, *arguments, **options):
-    """The sentence of a push that fails."""
-    with pytest.raises(LabError) as caught:
-        pushed(kept, *arguments, **options)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert text.endswith(".")
-    assert "hf_" not in text
-    return text
-
-
-def adapter_of(kept, run_id=None):
-    return kept.lab.store.folder(run_id or kept.run_id) / "adapter" / "adapter_model.safetensors"
 
 
 @pytest.mark.slow
@@ -135,7 +72,7 @@ def test_the_card_says_how_to_load_it_and_what_is_beside_it(kept, toy):
 
 
 @pytest.mark.slow
-def test_a_run_without_an_evaluation_is_asked_fixed_prompts(kept, toy):
+def test_a_run_without_an_evaluation_answers_fixed_prompts(kept, toy):
     result = pushed(kept, "garden/rose", run_id=kept.plain, private=True)
     assert result["message"].endswith("5 of 5 answers to fixed prompts are the run's.")
     assert result["message"].startswith("garden/rose (private) has the run: 8 files.")
@@ -154,10 +91,6 @@ def test_pushing_again_is_a_new_commit_and_sends_no_weights_again(kept, toy):
     assert len(weights_sent(kept, toy)) == 1
 
 
-def weights_sent(kept, toy):
-    return [request for request in toy.requests if request == f"PUT /lfs-store/{sha256_of_file(adapter_of(kept))}"]
-
-
 @pytest.mark.slow
 def test_a_repository_with_other_content_is_replaced_only_on_demand(kept, toy):
     toy.uploads._enter("ann/tulip", {**GITATTRIBUTES, "model.safetensors": b"mine", "README.md": b"mine"})
@@ -172,81 +105,6 @@ def test_a_public_repository_gets_nothing_private(kept, toy):
     pushed(kept)
     assert "is on the Hub already and public" in refusal(kept, private=True)
     assert len(toy.uploads.commits["ann/tulip"]) == 2
-
-
-REMEDY = "push again, and what has arrived is not sent again"
-FAULTS = {
-    "expired": (Fault("GET /api/whoami-v2", 401), "The Hub does not know this token"),
-    "no write scope": (Fault("POST /api/repos/create", 403), "This token may not write to ann/tulip on the Hub"),
-    "taken meanwhile": (Fault("POST /api/repos/create", 409), "was made or changed on the Hub by somebody else"),
-    "too many": (Fault("/create", 429, headers={"Retry-After": "3600"}), f"a pause of 3,600 seconds.*{REMEDY}"),
-    "too many, later": (
-        Fault("/preupload/", 429, headers={"RateLimit": '"api";r=0;t=300'}), f"a pause of 300 seconds.*{REMEDY}",
-    ),
-    "fault of the Hub": (Fault("POST /api/repos/create", 500), rf"a fault of its own at the moment \(500\): {REMEDY}"),
-    "fault of the store": (Fault("PUT /lfs-store/", 500, 6), rf"a fault of its own at the moment \(500\): {REMEDY}"),
-    "cut in a file": (Fault("PUT /lfs-store/", times=6), f"The connection to the Hub was lost: {REMEDY}"),
-    "no scope for large files": (Fault("/objects/batch", 403), "This token may not write to ann/tulip"),
-    "changed meanwhile": (Fault("/commit/main", 412), "was made or changed on the Hub by somebody else meanwhile"),
-    "fault at the commit": (Fault("/commit/main", 500), f"fault of its own.*{REMEDY}"),
-    "cut at the commit": (Fault("/commit/main"), f"The connection to the Hub was lost: {REMEDY}"),
-}  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", at_night_after(6, FAULTS))
-def test_a_fault_is_a_sentence_and_the_second_try_goes_on(kept, toy, name, monkeypatch):
-    fault, sentence = FAULTS[name]
-    toy.uploads.faults = [dataclasses.replace(fault)]
-    monkeypatch.setattr(kept.lab.push._inference, "beside_copy", lambda *asked: [("Hi", "Hi")])
-    assert re.search(sentence, refusal(kept))
-    assert toy.slept == [] or not fault.headers, "nobody waits for minutes"
-    sent = len(weights_sent(kept, toy))
-    result = pushed(kept)
-    assert (result["same_weights"], result["same_answers"]) == (True, 1)
-    arrived = "/commit" in fault.about
-    assert len(weights_sent(kept, toy)) - sent == (0 if arrived else 1), "what has arrived is not sent again"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "fault",
-    [Fault("/create", 429, 2, {"Retry-After": "0"}), Fault("/commit/main", 429), Fault("PUT /lfs-store/", times=2)],
-    ids=lambda fault: fault.about,
-)
-def test_a_short_pause_and_one_lost_connection_are_nobodys_concern(kept, toy, fault, monkeypatch):
-    toy.uploads.faults = [dataclasses.replace(fault)]
-    monkeypatch.setattr(kept.lab.push._inference, "beside_copy", lambda *asked: [("Hi", "Hi")])
-    assert pushed(kept)["same_weights"]
-    assert toy.uploads.faults[0].times == 0
-
-
-@pytest.mark.parametrize(
-    "name", ["", "tulip", "a/b/c", "../x", "ann/", "ann/tu lip", "-a/b", "ann/x--y", None, 7, "a/" + "b" * 99]
-)
-def test_a_name_that_no_repository_has_is_refused_before_anything_is_sent(kept, toy, name):
-    assert "is no name for a repository: give OWNER/NAME" in refusal(kept, name)
-    assert toy.requests == []
-
-
-@pytest.mark.parametrize(
-    ("to", "own", "sentence"),
-    [
-        ("bob/tulip", OWN, "bob is not your account on the Hub: give ann/tulip, or garden."),
-        ("ann/tulip", HubToken(READER), "give it write access to the repositories of ann at https://"),
-        ("ann/tulip", HubToken(NARROW), "give it write access to the repositories of ann at https://"),
-        ("ann/tulip", HubToken(READER, time.time() + 60), "sign in again and let the lab create repositories"),
-        ("ann/tulip", HubToken("hf_of_nobody"), "The Hub does not know this token: make one with write access at"),
-    ],
-)
-def test_who_may_not_write_there_is_told_what_to_do(kept, toy, to, own, sentence):
-    assert sentence in refusal(kept, to, own)
-    assert toy.models == {}
-
-
-def test_a_hub_out_of_reach_is_said_at_once(kept, toy, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert refusal(kept) == "The Hub cannot be reached: go online, and push again."
 
 
 def test_only_a_run_that_has_ended_with_an_adapter_is_pushed(kept, toy):
@@ -291,9 +149,9 @@ def test_a_closed_lab_waits_for_no_push(kept, toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_arrives_otherwise_is_said(kept, toy, monkeypatch, tmp_path):
+def test_weights_that_differ_on_the_hub_are_reported(kept, toy, monkeypatch, tmp_path):
     (tmp_path / "adapter_model.safetensors").write_bytes(b"others")
-    monkeypatch.setattr(hub_upload, "fetch_back", lambda *asked: tmp_path)
+    monkeypatch.setattr(hub_upload, "fetch_back", lambda *arguments: tmp_path)
     result = pushed(kept)
     assert (result["same_weights"], result["same_answers"]) == (False, None)
     assert result["message"].endswith("What the Hub gives back are OTHER weights than were sent.")
@@ -322,33 +180,33 @@ def test_rows_go_along_only_where_the_data_and_its_person_allow(kept, toy, monke
     lab, ann = kept.lab, known_by("the secret of a browser")
     run = lab.runs.get(HOST, kept.run_id)
 
-    def rows(viewer=HOST, asked=None, source="bundled", **provenance):
+    def rows(viewer=HOST, with_rows=None, source="bundled", **provenance):
         config = {**run.config, "data": {**run.config["data"], "source": source}}
         changed = dataclasses.replace(run, config=config, provenance={**run.provenance, **provenance})
         monkeypatch.setattr(lab.store, "get", lambda run_id: changed)
-        return lab.push._rows(_Request(viewer, changed, False, asked, False)) is not None
+        return lab.push._rows(_Request(viewer, changed, False, with_rows, False)) is not None
 
     own = str(tmp_path / "own.json")
     assert rows()
     assert rows(source="codealpaca-20k", data_licence="CC BY 4.0 on its Hub card")
-    assert not rows(asked=False)
+    assert not rows(with_rows=False)
     assert not rows(data_licence="unknown")
-    assert rows(data_licence="unknown", asked=True)
+    assert rows(data_licence="unknown", with_rows=True)
     assert not rows(source=own, data_licence="mit")
     assert not rows(source="hub:rows/private", data_licence="mit")
-    assert rows(source=own, asked=True), "a lab of one user"
+    assert rows(source=own, with_rows=True), "a lab of one user"
     monkeypatch.setattr(lab.access, "_multi_user", True)
-    assert rows(source=own, asked=True), "the host"
+    assert rows(source=own, with_rows=True), "the host"
     with pytest.raises(NotYoursError, match="not yours to publish: push it without them"):
         rows(ann, True, own)
     uploaded = lab.uploads.folder / ann.id / "x.json"
     assert rows(ann, True, str(uploaded)), "who uploaded them"
-    monkeypatch.setattr(lab.push._evaluations, "predictions_file", lambda *asked: None)
+    monkeypatch.setattr(lab.push._evaluations, "predictions_file", lambda *arguments: None)
     with pytest.raises(DataError, match="has no evaluation: evaluate it first, or push it without rows"):
-        rows(asked=True)
+        rows(with_rows=True)
 
 
-def test_what_to_know_is_said_before(kept):
+def test_a_push_has_notices_before_it_starts(kept):
     (notice,) = kept.lab.push.notices(HOST, kept.run_id)
     assert notice.startswith("The base model tiny-random is not on the Hub: only who has the same weights (sha256 ")
     run = exported(kept.lab.runs.get(HOST, kept.run_id))
@@ -372,49 +230,13 @@ def test_the_licence_decides_on_rows(licence, allowed):
     assert may_redistribute(licence) is allowed
 
 
-def test_the_hosts_login_is_for_the_host_alone(monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", HOSTS)
-    signed_in, late = HubToken("hf_oauth_of_ann", time.time() + 60), HubToken("hf_oauth_of_ann", time.time() - 1)
-    assert for_writing().secret == of_this_machine().secret == HOSTS
-    assert for_writing(f" {ANN}\n").secret == ANN
-    monkeypatch.setenv("LAB_ADMIN_TOKEN", "the admin's")
-    assert for_writing(ANN).secret == ANN
-    for own, scopes in ((None, ""), (None, "openid contribute-repos"), (signed_in, "openid read-repos")):
-        monkeypatch.setenv("OAUTH_SCOPES", scopes)
-        with acting_for(own), pytest.raises(HubError, match="Pushing needs your own Hugging Face account: paste"):
-            for_writing()
-    monkeypatch.setenv("OAUTH_SCOPES", "openid read-repos contribute-repos")
-    with acting_for(signed_in):
-        assert for_writing() is signed_in
-        assert for_writing(ANN).secret == ANN, "what was typed comes first"
-    with acting_for(late), pytest.raises(HubError, match="has expired: sign in again"):
-        for_writing()
-
-
-@pytest.mark.parametrize(
-    "typed", ["hf_of ann_0123", "hf_of_ann\r\nX-Evil: 1", "hf_ünïcode_0123", "hf", 7, "\ud83dhf_of_ann"]
-)
-def test_what_cannot_be_a_token_is_not_quoted(typed):
-    with pytest.raises(DataError) as caught:
-        for_writing(typed)
-    assert str(typed) not in str(caught.value)
-    assert "copy one with write access from https://huggingface.co/settings/tokens" in str(caught.value)
-
-
-def test_no_machine_has_a_login_that_nobody_made(monkeypatch, tmp_path):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
-    with pytest.raises(HubError, match="no Hugging Face login on this machine: run `hf auth login`"):
-        of_this_machine()
-
-
 @pytest.mark.slow
 def test_the_token_is_in_no_log_result_error_or_file(kept, toy, caplog):
     with caplog.at_level(logging.DEBUG):
         for name in ("huggingface_hub", "httpx2", "httpcore2", "instruct_tune"):
             logging.getLogger(name).setLevel(logging.DEBUG)
         toy.uploads.faults = [Fault("/whoami", 401), Fault("PUT /lfs-store/", times=6), Fault("/commit/main", 500)]
-        jobs = [kept.lab.push.start(HOST, kept.run_id, "ann/tulip", OWN) for _ in range(1)]
+        jobs = [kept.lab.push.start(HOST, kept.run_id, "ann/tulip", OWN)]
         for _ in range(3):
             with pytest.raises(LabError):
                 kept.lab.push.result(jobs[-1])
@@ -423,14 +245,14 @@ def test_the_token_is_in_no_log_result_error_or_file(kept, toy, caplog):
     assert "Request" in caplog.text, "the Hub's client logs its requests"
     errors = [job.done.exception() for job in jobs[:-1]]
     assert [(error.__cause__, error.__context__) for error in errors] == [(None, None)] * 3
-    said = [
+    outputs = [
         caplog.text,
         json.dumps(result),
         repr(jobs),
         repr(errors),
         json.dumps(kept.lab.runs.details(HOST, kept.run_id)),
     ]
-    assert [text for text in said if ANN in text] == []
+    assert [text for text in outputs if ANN in text] == []
     files = [file for file in kept.lab.data_dir.rglob("*") if file.is_file()]
     assert any(file.name == "lab.sqlite" for file in files)
     assert [str(file) for file in files if ANN.encode() in file.read_bytes()] == []

@@ -8,16 +8,13 @@ from typing import Any
 from ..pretrained.locate import Weights
 
 NOT_IMPORTED = "not_imported"
-"""What of an imported run did not come along: ``ROWS``, ``TRAINING`` (settings and rows), or nothing."""
+"""What of an imported run did not come along: ``ROWS`` or ``TRAINING`` (settings and rows); not there if all came."""
 ROWS, TRAINING = "rows", "training"
 
 
 def not_imported(provenance: Mapping[str, Any]) -> str:
     """The value of ``NOT_IMPORTED``; empty where the run was trained here, or came whole."""
-    if "imported" not in provenance:
-        return ""
-    # Runs of an earlier lab have no such value. A lab's own export names its rows.
-    return str(provenance.get(NOT_IMPORTED, "" if "data_fingerprint" in provenance else TRAINING))
+    return str(provenance.get(NOT_IMPORTED, ""))
 
 
 def other_weights(provenance: Mapping[str, Any], here: Weights) -> str | None:

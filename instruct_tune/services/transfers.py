@@ -189,8 +189,10 @@ class Transfers:
         config, message, missing = import_run.configuration(incoming, data, source)
         steps = max((metric["step"] for metric in incoming.metrics), default=0)
         now, owner = time.time(), None if viewer.host else viewer.id
-        provenance = {**incoming.provenance, **own, "imported": True, NOT_IMPORTED: missing} | (
-            {EXPIRES: True} if self._access.has_quota(viewer) else {}
+        provenance = (
+            {name: value for name, value in incoming.provenance.items() if name != NOT_IMPORTED}
+            | {**own, "imported": True, **({NOT_IMPORTED: missing} if missing else {})}
+            | ({EXPIRES: True} if self._access.has_quota(viewer) else {})
         )
         run = Run(
             run_id,

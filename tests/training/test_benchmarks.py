@@ -282,7 +282,7 @@ def test_the_first_step_is_measured_on_a_warm_and_on_a_new_lab(work, monkeypatch
     assert [(row.lab.median, row.wanted) for row in waits.first_step(work)] == [(4, "5 s"), (9, "15 s")]
 
 
-def test_what_an_idle_lab_costs_is_told_beside_a_page_of_gradio(work, monkeypatch):
+def test_an_idle_lab_is_measured_beside_a_plain_gradio_page(work, monkeypatch):
     monkeypatch.setattr(waits, "WARM_UP_SECONDS", 1)
     monkeypatch.setattr(waits, "WATCHED_SECONDS", 1)
     monkeypatch.setattr(waits, "page_share", lambda address: 0.5)

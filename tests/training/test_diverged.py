@@ -32,12 +32,12 @@ def test_a_rate_that_is_too_high_is_reported(tmp_path):
     with pytest.raises(DivergedError) as caught:
         go(loaded, tmp_path, settings, watcher)
     # Whether the numbers are too large at the second or the third step is up to the release of torch.
-    said = re.fullmatch(
+    match = re.fullmatch(
         r"The loss is not a finite number at step ([23]): "
         r"lower train\.learning_rate \(now 3e\+37\) or set train\.max_grad_norm to 1\.",
         str(caught.value),
     )
-    before = range(1, int(said[1]))
+    before = range(1, int(match[1]))
     # No number that is not finite is reported or saved, and the model is usable for the next run.
     assert list(watcher.losses) == [*before]
     assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in before]

@@ -401,7 +401,7 @@ def test_an_answer_is_cut_before_the_first_stop_text(tuned, way):
     plain = ask(tuned, prompts, BASE, settings)
     stop = plain[0].text[3:6]
     assert len(stop) == 3
-    answers = ask(tuned, prompts, BASE, dataclasses.replace(settings, stop=("never said", stop)))
+    answers = ask(tuned, prompts, BASE, dataclasses.replace(settings, stop=("never generated", stop)))
     for before, answer in zip(plain, answers, strict=True):
         assert answer.text == before.text.partition(stop)[0]
         assert answer.ended == (before.ended or stop in before.text)

@@ -142,7 +142,7 @@ def test_more_than_a_plain_lora_is_refused_before_anything_is_written(folders, t
 
 
 @pytest.mark.parametrize("kind", ["opt", "gpt_neox", "llama\n</script>" * 50])
-def test_another_architecture_is_told_in_a_sentence(folders, kind):
+def test_an_unsupported_architecture_is_refused_in_one_sentence(folders, kind):
     changed(folders[1] / "config.json", model_type=kind)
     assert obstacle(*folders).startswith(
         f"The lab cannot write a GGUF adapter for a model of the architecture {kind[:3]}"

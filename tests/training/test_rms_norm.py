@@ -104,7 +104,7 @@ class GatedRMSNorm(OtherRMSNorm):
         return super().forward(x if gate is None else x * gate)
 
 
-def test_another_function_under_the_name_is_kept_and_said_once(caplog):
+def test_a_norm_with_another_function_is_kept_and_logged_once(caplog):
     model = torch.nn.Sequential(OtherRMSNorm(), OtherRMSNorm(), GatedRMSNorm())
     with caplog.at_level(logging.INFO):
         assert use_fused_rms_norm(model) == 0

@@ -163,7 +163,7 @@ train_in_a_fresh_process()
 
 
 @pytest.mark.slow
-def test_training_tells_nobody(fresh_process):
+def test_training_disables_hub_telemetry(fresh_process):
     """TRL's trainer reports its use to the Hub unless huggingface_hub's telemetry was disabled before its import."""
     assert fresh_process.silent
 

@@ -131,7 +131,7 @@ def test_curves_of_other_steps_are_not_laid_beside_each_other():
     assert value["labels"][-1] == "step 120"
 
 
-def test_a_curve_is_told_in_words():
+def test_a_curve_is_described_in_words():
     words = text.curve_text(MEASURES["held_out_loss"], ["step 0", "step 3"], [2.0, 1.75], [[2.0, 1.7], [2.0, 1.8]])
     assert words == (
         "The held-out loss, nats a token, mean and range of 2 seeds: step 0 2.000; step 3 1.750 (1.700 to 1.800)."

@@ -1,4 +1,4 @@
-"""gradio's scripts have each text that is changed, once; whatever else is asked for is gradio's own."""
+"""gradio's scripts have each text that is changed, once; every other request gets gradio's own answer."""
 
 import asyncio
 import logging
@@ -53,7 +53,7 @@ def test_all_else_is_gradios(path):
     assert answer(path.replace("NAME", next(iter(scripts())))) == OWN
 
 
-def test_what_is_not_asked_for_by_get_is_gradios():
+def test_other_requests_than_get_are_answered_by_gradio():
     name = next(iter(scripts()))
     assert answer(f"/assets/{name}", method="HEAD") == OWN
     assert answer(f"/assets/{name}", kind="websocket") == OWN

@@ -82,8 +82,8 @@ def test_an_evaluation_says_what_a_gain_is_made_of():
         "tuned_ended": 164,
         "base_cut_bleu": 2.02,
     }
-    said = sentences.evaluated(False, evaluation)
-    assert said == (
+    sentence = sentences.evaluated(False, evaluation)
+    assert sentence == (
         "The recorded run: BLEU 2.1 for base and 7.5 tuned, on its own 200 held-out rows. 26 answers of base ended by "
         "themselves, 164 tuned; 11% of base's words were expected, 28% of the tuned ones. Cut to the length of the "
         "tuned answers, base would have 2.0: where answers end makes -0.1 of the difference, what they say +5.5."

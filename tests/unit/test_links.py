@@ -85,7 +85,7 @@ def test_every_part_of_a_link_is_read_again():
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ("preset=nope", "no preset"),
         ("set.lora.rr=3", "lora.rr"),
@@ -101,8 +101,8 @@ def test_every_part_of_a_link_is_read_again():
         ("set." + "a." * 2000 + "b=1", "is not a setting"),
     ],
 )
-def test_a_fault_is_said(query, said):
-    with pytest.raises(SettingsError, match=said):
+def test_a_faulty_link_is_refused_with_a_message(query, message):
+    with pytest.raises(SettingsError, match=message):
         limits_of_link(opened(query))
 
 

@@ -102,10 +102,10 @@ def test_usual_templates_are_legible():
 
 
 def test_generation_settings_become_parameters():
-    def told(**changes):
+    def parameters(**changes):
         return dict(commands(modelfile("run", "", "", GREEDY | changes, [])))
 
-    assert {"temperature": "0", "repeat_penalty": "1", "num_predict": "96"}.items() <= told().items()
-    sampled = told(do_sample=True, temperature=0.7, top_p=0.9, seed=7)
+    assert {"temperature": "0", "repeat_penalty": "1", "num_predict": "96"}.items() <= parameters().items()
+    sampled = parameters(do_sample=True, temperature=0.7, top_p=0.9, seed=7)
     assert {"temperature": "0.7", "top_p": "0.9", "top_k": "0", "min_p": "0", "seed": "7"}.items() <= sampled.items()
-    assert "num_predict" not in told(max_length=50, max_new_tokens=None)
+    assert "num_predict" not in parameters(max_length=50, max_new_tokens=None)

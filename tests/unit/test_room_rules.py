@@ -183,14 +183,14 @@ def test_a_run_is_timed_to_the_loss_that_all_reach():
         ({}, {}),
         # (over, by]: two that overlap may have been as fast.
         ({"a": (4, 8), "b": (6, 10), "c": (8, 12)}, {"a": 1, "b": 1, "c": 2}),
-        # Not by a chain: what is told from the best of the group is in another.
+        # Not by a chain: what differs from the best of the group is in another.
         ({"a": (2, 6), "b": (5, 9), "c": (8, 11)}, {"a": 1, "b": 1, "c": 2}),
         ({"late": (20, 30), "early": (0, 5)}, {"early": 1, "late": 2}),
         # Low enough before the first step.
         ({"a": (0, 0), "b": (0, 0), "c": (0, 4)}, {"a": 1, "b": 1, "c": 2}),
     ],
 )
-def test_runs_whose_times_cannot_be_told_apart_are_one_group(spans, groups):
+def test_runs_with_overlapping_times_are_one_group(spans, groups):
     assert timing.tied({name: timing.Reached(by, over) for name, (over, by) in spans.items()}) == groups
 
 
@@ -249,7 +249,7 @@ def test_what_another_thread_walks_through_does_not_change():
     assert [list(each) for each in walked] == before
 
 
-def test_whoever_joins_after_a_removal_gets_an_id_of_their_own():
+def test_a_person_who_joins_after_a_removal_gets_a_new_id():
     room = Room("ABC234")
     for each in (*EVENTS, event("removed", viewer="ann"), event("joined", viewer="cid", name="Cid")):
         room.add(each)

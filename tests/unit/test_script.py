@@ -256,7 +256,7 @@ def test_a_line_carries_the_value_of_its_setting():
 # Honest
 
 
-def test_what_only_the_lab_has_is_said_in_place():
+def test_what_only_the_lab_has_is_stated_in_place():
     config = RunConfig.from_dict(
         {"data": {"source": "/home/ann/mine.csv", "filters": [{"step": "drop_rows", "rows": ["ab"]}]}}
     )
@@ -267,7 +267,7 @@ def test_what_only_the_lab_has_is_said_in_place():
     provenance = {"parent": {"name": "tulip", "step": 12}, "imported": True, "weights_source": "a 4-bit copy"}
     record = Record("n", "stopped at step 3 of 8", provenance, evaluation=evaluation)
     text = " ".join(code_of(config, record).replace("\n#", "").split())
-    for said in (
+    for words in (
         "In the lab this run is stopped at step 3 of 8.",
         "it went on from the adapter of tulip, step 12",
         "its adapter was imported",
@@ -277,7 +277,7 @@ def test_what_only_the_lab_has_is_said_in_place():
         "a 4-bit copy, dequantised",
         "draw other random numbers",
     ):
-        assert said in text
+        assert words in text
     assert 'FILE = "mine.csv"' in text
     assert "/home" not in text
 

@@ -31,7 +31,7 @@ from ..lesson.room import (
     Room,
     read_name,
 )
-from ..lesson.rules import card_config, config_key, forbidden, is_number, read_rules
+from ..lesson.rules import Rules, card_config, config_key, forbidden, is_number, read_rules
 from ..store.clock import Clock
 from ..store.rooms import RoomFiles
 from .access import Access
@@ -201,8 +201,9 @@ class Rooms:
             room = self.hosted(viewer, code)
             rules = read_rules({**dataclasses.asdict(room.rules), **changes})
             for activity in room.activities.values():
-                for card in activity.content["cards"] if activity.kind == SWEEP else ():
-                    card_config(rules, card)
+                # One that is over is shown no more, and can no longer be dropped.
+                if activity is room.activity or not activity.begun:
+                    _check_cards(rules, activity)
             self._store(room, "ruled", rules=dataclasses.asdict(rules))
             self._update_hosts()
 
@@ -262,13 +263,18 @@ class Rooms:
                 self._store(room, "moved", activity=activity_id)
 
     def begin(self, viewer: Viewer, code: Any, activity_id: Any = None) -> None:
-        """Show an activity to the room; the next prepared one where none is named."""
+        """Show an activity to the room; the next prepared one where none is named.
+
+        Raises SettingsError where a sweep's card does not go with the room's rules.
+        """
         with self._lock:
             room = self.hosted(viewer, code)
             wanted = activity_id or room.next_prepared()
             if wanted is None:
                 raise DataError("Nothing more is prepared: add an activity first.")
-            self._store(room, "began", activity=_activity(room, wanted).id)
+            activity = _activity(room, wanted)
+            _check_cards(room.rules, activity)
+            self._store(room, "began", activity=activity.id)
 
     def reveal(self, viewer: Viewer, code: Any, activity_id: Any) -> None:
         """Show what was chosen and what is true; nobody chooses after it."""
@@ -363,6 +369,11 @@ def _named(room: Room, person_id: Any) -> Person:
     if person is None:
         raise NotFoundError("That person is not in the room.")
     return person
+
+
+def _check_cards(rules: Rules, activity: Activity) -> None:
+    for card in activity.content["cards"] if activity.kind == SWEEP else ():
+        card_config(rules, card)
 
 
 def _activity(room: Room, activity_id: Any) -> Activity:

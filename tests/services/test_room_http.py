@@ -157,6 +157,13 @@ def test_rules_that_do_not_go_with_a_sweeps_card_are_refused_and_end_no_room(cli
     monkeypatch.undo()
     assert posted(client, "rule", {"code": code, "changes": {"preset": "minute"}}, TEACHER).status_code == 200
     assert client.get("/room/api/state", params={"code": code}, headers=ANN).status_code == 200
+    # A sweep that is over binds nobody, until it is to begin again.
+    posted(client, "guess", {"code": code, "experiment": "rank"}, TEACHER)
+    assert posted(client, "begin", {"code": code}, TEACHER).status_code == 200
+    assert posted(client, "rule", rules, TEACHER).status_code == 200
+    again = posted(client, "begin", {"code": code, "activity": sweep}, TEACHER)
+    assert (again.status_code, "2 rows: " in again.json()["error"]) == (400, True)
+    assert client.get("/room/api/state", params={"code": code}, headers=ANN).status_code == 200
 
 
 def test_who_is_tuned_is_not_in_the_state_before_the_reveal(client, code):

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from configurations import problems_in
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from instruct_tune.errors import SettingsError
 from instruct_tune.tokenization.prompt_template import ALPACA, CHAT, LESSON, TEMPLATES, PromptTemplate, template_from
 
 MINE = {"without_input": "Q: {instruction}\nA:", "with_input": "Q: {instruction} ({input})\nA:"}
-
-
-def problems_of(setting) -> list[str]:
-    with pytest.raises(SettingsError) as error:
-        template_from(setting)
-    assert str(error.value) == "; ".join(error.value.problems) + "."
-    return error.value.problems
 
 
 # The built-in templates
@@ -130,19 +123,19 @@ def test_a_template_of_ones_own():
     ],
 )
 def test_a_faulty_text_is_refused(part, text, problem):
-    assert problems_of(MINE | {part: text}) == [problem]
+    assert problems_in(template_from, MINE | {part: text}) == [problem]
 
 
 @pytest.mark.parametrize("part", ["without_input", "with_input"])
 def test_both_texts_must_be_given(part):
-    assert problems_of({name: text for name, text in MINE.items() if name != part}) == [
+    assert problems_in(template_from, {name: text for name, text in MINE.items() if name != part}) == [
         f"template.{part} must be given"
     ]
 
 
 def test_every_problem_is_named_in_one_message():
     setting = {"without_input": "{input} {output}", "with_input": "", "system": "", "prefix": ""}
-    assert problems_of(setting) == [
+    assert problems_in(template_from, setting) == [
         "template has an unknown part 'prefix'",
         "template has an unknown part 'system'",
         "template.without_input must contain {instruction} exactly once",
@@ -153,4 +146,6 @@ def test_every_problem_is_named_in_one_message():
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    assert problems_of("lessons") == ["template must be one of lesson, alpaca, chat or prompt texts, not 'lessons'"]
+    assert problems_in(template_from, "lessons") == [
+        "template must be one of lesson, alpaca, chat or prompt texts, not 'lessons'"
+    ]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from labs import smoke, trained
-from test_bleu import corpus
+from sacrebleu_texts import corpus
 
 from instruct_tune.cli.commands import main
 from instruct_tune.config.run_config import GenerationSettings

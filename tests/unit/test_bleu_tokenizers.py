@@ -8,7 +8,7 @@ import shlex
 import zipfile
 
 import pytest
-from test_bleu import corpus, sacrebleu_prints
+from sacrebleu_texts import corpus, sacrebleu_prints
 
 from instruct_tune.cli.commands import main
 from instruct_tune.config.run_config import DEFAULT_MODEL

@@ -307,10 +307,8 @@ def test_a_prompt_that_is_too_long_is_cut_too():
     assert row.input_ids == one(smollm2(), LESSON, ROW).input_ids[: PROMPT - 5]
     assert row.labels == (IGNORE,) * (PROMPT - 5)
     assert (row.prompt_length, row.supervised) == (PROMPT - 5, 0)
-
-
-def test_truncated_counts_the_answers_tokens_only():
-    assert one(smollm2(), LESSON, ROW, PROMPT - 5).truncated == ANSWER
+    # Of the prompt's tokens none counts as truncated.
+    assert row.truncated == ANSWER
 
 
 SHORT = Example("Add 1", "", "2")  # of smollm2, 38 + 2 tokens

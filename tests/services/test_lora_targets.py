@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from adapters import adapted, one_sentence
 from at_night import at_night_after
 from labs import PATIENCE, cache_for, opened, smoke
 from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
-from test_lora import adapted, one_sentence
 from tiny_lab import RUN, tiny, tiny_with, toy
 
 from instruct_tune.config.run_config import LoraSettings, RunConfig

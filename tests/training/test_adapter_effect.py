@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from adapters import disturb
 from tiny_lab import DROPOUT, RUN, Recorder, go, light, some_examples, tiny_with, toy  # noqa: F401
 
 from instruct_tune.config.run_config import LoraSettings
@@ -21,11 +22,7 @@ ALL_LINEAR = LoraSettings(r=4, lora_alpha=10, target_modules="all-linear")
 def noisy(kind: str):
     loaded = toy(kind)
     lora.attach(loaded, RUN, ALL_LINEAR, seed=1)
-    generator = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for path, matrix in loaded.model.named_parameters():
-            if "lora_B" in path:
-                matrix.copy_(torch.randn(matrix.shape, generator=generator) * 0.1)
+    disturb(loaded, RUN, scale=0.1)
     return loaded
 
 

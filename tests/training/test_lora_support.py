@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from adapters import disturb, logits
 from at_night import at_night_after
 from peft import LoraConfig, TaskType
 from peft.tuners.lora import LoraLayer
@@ -39,21 +40,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def made(model_type):
     return toy(model_type, **SIZES.get(model_type, {}))
-
-
-def logits(loaded, adapter_name: str) -> torch.Tensor:
-    ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5))
-    with torch.no_grad(), lora.answering_as(loaded, [adapter_name]):
-        return loaded.model(input_ids=ids).logits
-
-
-def disturb(loaded, name: str) -> None:
-    """Give an adapter random B matrices, as if it were trained."""
-    generator = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for path, matrix in loaded.model.named_parameters():
-            if "lora_B" in path and f".{name}." in path:
-                matrix.copy_(torch.randn(matrix.shape, generator=generator))
 
 
 def idle(loaded) -> set[str]:

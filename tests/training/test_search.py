@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import toys
+from adapters import disturb
 from tiny_lab import RUN, light, loud, tiny  # noqa: F401
 
 from instruct_tune.config.run_config import LoraSettings
@@ -30,11 +31,7 @@ def loaded() -> LoadedModel:
     """The tiny model with an adapter that changes its answers, whose answers often end early."""
     loaded = loud()
     lora.attach(loaded, RUN, LoraSettings(r=4, lora_alpha=8), seed=1)
-    generator = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for path, matrix in loaded.model.named_parameters():
-            if "lora_B" in path:
-                matrix.copy_(torch.randn(matrix.shape, generator=generator) * 0.3)
+    disturb(loaded, RUN, scale=0.3)
     return loaded
 
 

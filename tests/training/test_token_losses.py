@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from adapters import disturb
 from tiny_lab import (
     DROPOUT,
     RUN,
@@ -38,11 +39,7 @@ KINDS = ("llama", "gpt2", "cohere", "opt")
 def with_noise(loaded: LoadedModel) -> LoadedModel:
     """Attach an adapter that changes the outputs."""
     lora.attach(loaded, RUN, LoraSettings(r=4, lora_alpha=8), seed=1)
-    generator = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for path, matrix in loaded.model.named_parameters():
-            if "lora_B" in path:
-                matrix.copy_(torch.randn(matrix.shape, generator=generator) * 0.3)
+    disturb(loaded, RUN, scale=0.3)
     return loaded
 
 

@@ -1,4 +1,5 @@
-"""Toy tokenizers of five families and toy models of many architectures, made in milliseconds without a network.
+"""Toy tokenizers of five families, toy models of many architectures and rows of random ids, made in milliseconds
+without a network.
 
 The vocabularies are written out, not trained, so that a test can spell a row's ids by hand: special
 tokens first, then ``WORDS``, then single characters in the order of their code points, then the
@@ -8,6 +9,7 @@ intermediate tokens that BPE needs for the words.
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
 # Tokenizers
 
@@ -195,3 +198,15 @@ def toy_model(name: str) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return AutoModelForCausalLM.from_config(toy_config(name), dtype=torch.float32).train()
+
+
+# Rows
+
+PAD = 1
+"""An id that also occurs in rows: padding is recognised by its position."""
+
+
+def row(length: int, prompt_length: int, seed: int = 0) -> TokenizedExample:
+    """A row of random ids, which may include the padding id."""
+    ids = tuple(random.Random(f"{length} {prompt_length} {seed}").choices(range(VOCABULARY), k=length))
+    return TokenizedExample(ids, (IGNORE,) * prompt_length + ids[prompt_length:], prompt_length, 0)

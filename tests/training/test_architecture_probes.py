@@ -33,9 +33,14 @@ CAUSAL = {
     "llama": POSITIONS, "qwen3": POSITIONS, "olmo2": POSITIONS, "granite": POSITIONS, "starcoder2": POSITIONS,
     "cohere": POSITIONS, "phi": POSITIONS, "gemma3_text": POSITIONS, "gpt2": POSITIONS, "gpt_neox": POSITIONS,
     "gptj": POSITIONS, "codegen": POSITIONS, "stablelm": POSITIONS, "mixtral": POSITIONS, "opt": POSITIONS,
-    "modernbert-decoder": POSITIONS, "biogpt": MASK, "falcon": MASK, "xglm": PADDED, "bloom": PADDED,
-    "mpt": PADDED, "bart": PADDED, "openai-gpt": PADDED, "rwkv": PADDED, "mamba": PADDED, "falcon_mamba": PADDED,
-    "mamba2": PADDED, "recurrent_gemma": PADDED, "lfm2": PADDED,
+    "modernbert-decoder": POSITIONS, "biogpt": MASK, "falcon": MASK, "xglm": PADDED, "mpt": PADDED, "bart": PADDED,
+    "openai-gpt": PADDED, "rwkv": PADDED, "falcon_mamba": PADDED, "recurrent_gemma": PADDED, "lfm2": PADDED,
+    # It refuses an explicit mask.
+    "bloom": PADDED,
+    # The configuration derives its layer kinds from other fields, and they cannot be set.
+    "mamba": PADDED,
+    # One of its fields is infinite, which JSON cannot hold.
+    "mamba2": PADDED,
 }  # fmt: skip
 """Architectures that can be trained, and how their rows are packed."""
 

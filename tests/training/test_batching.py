@@ -1,26 +1,22 @@
-"""Packing rows adds no padding and keeps the loss and gradients of each row alone."""
+"""Packing rows keeps the loss and gradients of each row alone, in the way that a probe finds exact."""
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from architectures import architecture
 from torch import Tensor
-from toys import ARCHITECTURES, VOCABULARY, WINDOW, toy_config, toy_model
-from transformers import AutoConfig
+from toys import ARCHITECTURES, PAD, WINDOW, row, toy_config, toy_model
 
 from instruct_tune.batching import loss as batch_loss
 from instruct_tune.batching import packing_trial
 from instruct_tune.batching.loss import supervised_count, supervised_loss
-from instruct_tune.batching.packing import Pack, pack_rows
+from instruct_tune.batching.packing import pack_rows
 from instruct_tune.batching.packing_mode import Packing
 from instruct_tune.batching.packing_trial import detect_packing, is_exact
-from instruct_tune.batching.sampler import EpochSampler
 from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
 pytestmark = [
@@ -42,17 +38,7 @@ EXACT = {name: set(Packing) for name in ARCHITECTURES} | {
     "rwkv": {PADDED, ALONE},
 }
 
-PAD = 1
-"""An id that also occurs in rows: padding is recognised by its position."""
-
 TOLERANCE = 1e-5
-
-
-def row(length: int, prompt_length: int, seed: int = 0) -> TokenizedExample:
-    """A row of random ids, which may include the padding id."""
-    ids = tuple(random.Random(f"{length} {prompt_length} {seed}").choices(range(VOCABULARY), k=length))
-    return TokenizedExample(ids, (IGNORE,) * prompt_length + ids[prompt_length:], prompt_length, 0)
-
 
 # Some are longer than the sliding windows; one is a single token, one has no prompt, one has no supervised token.
 ROWS = [row(11, 4), row(17, 9), row(1, 0), row(13, 1), row(9, 0), row(4, 4)]
@@ -154,38 +140,10 @@ def test_the_probe_leaves_config_and_random_state_alone():
 
 def test_the_probe_tells_configurations_of_one_architecture_apart():
     packing_trial._SUPPORT.clear()
-    attention = any_config("lfm2", num_key_value_heads=2, layer_types=["full_attention", "full_attention"])
+    attention = architecture("lfm2", layer_types=["full_attention", "full_attention"])
     assert detect_packing(attention).packing is POSITIONS
     # A convolution reaches back across the start of its row.
-    assert (
-        detect_packing(any_config("lfm2", num_key_value_heads=2, layer_types=["conv", "full_attention"])).packing
-        is PADDED
-    )
-
-
-def test_the_probe_answers_where_a_model_refuses_the_mask():
-    assert detect_packing(any_config("bloom", n_layer=2, n_head=4)).packing is PADDED
-
-
-@pytest.mark.parametrize(
-    ("model_type", "fields"),
-    [
-        # The configuration derives its layer kinds from other fields, and they cannot be set.
-        ("mamba", {"state_size": 8}),
-        # One of its fields is infinite, which JSON cannot hold.
-        ("mamba2", {"state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 1}),
-    ],
-)
-def test_the_probe_answers_for_configurations_that_are_hard_to_shrink(model_type, fields):
-    assert detect_packing(any_config(model_type, **fields)).packing is PADDED
-
-
-def any_config(model_type: str, **fields):
-    """A small configuration of an architecture that is not in the catalog."""
-    shapes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-    shapes |= {"num_attention_heads": 4, "num_key_value_heads": 2}
-    defaults = AutoConfig.for_model(model_type)
-    return AutoConfig.for_model(model_type, **{n: v for n, v in shapes.items() if hasattr(defaults, n)} | fields)
+    assert detect_packing(architecture("lfm2", layer_types=["conv", "full_attention"])).packing is PADDED
 
 
 # Loss and gradients
@@ -271,151 +229,3 @@ def test_nothing_to_learn_costs_nothing():
     loss, gradients = ours(model, [row(5, 5), row(1, 0)], POSITIONS)
     assert loss == 0
     assert gradients.norm() == 0
-
-
-# Packs
-
-
-def test_packs_by_hand():
-    a = TokenizedExample((7, 8, 9), (IGNORE, 8, 9), 1, 0)
-    b = TokenizedExample((5, 6), (5, 6), 0, 0)
-    (pack,) = pack_rows([a, b], MASK, PAD, 5)
-    assert {name: values.tolist() for name, values in pack.items()} == {
-        "input_ids": [[7, 8, 9, 5, 6]],
-        "labels": [[IGNORE, 8, 9, IGNORE, 6]],
-        "position_ids": [[0, 1, 2, 0, 1]],
-        "kept": [0, 1, 3],
-        "attention_mask": [
-            [
-                [
-                    [True, False, False, False, False],
-                    [True, True, False, False, False],
-                    [True, True, True, False, False],
-                    [False, False, False, True, False],
-                    [False, False, False, True, True],
-                ]
-            ]
-        ],
-    }
-    (pack,) = pack_rows([a, b], POSITIONS, PAD, 5)
-    assert set(pack) == {"input_ids", "labels", "position_ids", "kept"}
-    (pack,) = pack_rows([a, b], PADDED, PAD, 6)
-    assert {name: values.tolist() for name, values in pack.items()} == {
-        "input_ids": [[5, 6, PAD], [7, 8, 9]],
-        "labels": [[IGNORE, 6, IGNORE], [IGNORE, 8, 9]],
-        "attention_mask": [[1, 1, 0], [1, 1, 1]],
-        "kept": [0, 3, 4],
-    }
-    assert pack_rows([], POSITIONS, PAD, 5) == pack_rows([], PADDED, PAD, 5) == []
-
-
-@pytest.mark.parametrize(
-    ("budget", "packing", "lengths"),
-    [
-        (10, POSITIONS, [[4, 5], [12], [3, 3, 4], [1]]),  # one longer row is alone
-        (9, POSITIONS, [[4, 5], [12], [3, 3], [4, 1]]),
-        (8, POSITIONS, [[4], [5], [12], [3, 3], [4, 1]]),
-        (1, MASK, [[4], [5], [12], [3], [3], [4], [1]]),
-        (1000, MASK, [[4, 5, 12, 3, 3, 4, 1]]),
-        (10, PADDED, [[1, 3, 3], [4, 4], [5], [12]]),
-        (9, PADDED, [[1, 3, 3], [4, 4], [5], [12]]),
-        (8, PADDED, [[1, 3], [3, 4], [4], [5], [12]]),
-        (1000, ALONE, [[4], [5], [12], [3], [3], [4], [1]]),
-    ],
-)
-def test_rows_are_grouped_up_to_the_budget(budget, packing, lengths):
-    rows = [row(length, 1) for length in (4, 5, 12, 3, 3, 4, 1)]
-    packs = pack_rows(rows, packing, PAD, budget)
-    assert [[len(ids) for ids, _ in contents(pack)] for pack in packs] == lengths
-
-
-def contents(pack: Pack) -> list[tuple[list[int], list[int]]]:
-    """The rows in a pack as (ids, labels), split at restarting positions or by the mask."""
-    if "position_ids" in pack:
-        starts = (pack["position_ids"][0] == 0).nonzero().flatten().tolist()
-        ends = [*starts[1:], pack["input_ids"].shape[1]]
-        spans = [(0, start, end) for start, end in zip(starts, ends, strict=True)]
-    else:
-        spans = [(line, 0, int(mask.sum())) for line, mask in enumerate(pack["attention_mask"])]
-    return [tuple(pack[name][at, start:end].tolist() for name in ("input_ids", "labels")) for at, start, end in spans]
-
-
-def expected(each: TokenizedExample) -> tuple[list[int], list[int]]:
-    return list(each.input_ids), [IGNORE, *each.labels[1:]]
-
-
-some_rows = st.lists(
-    st.tuples(st.integers(1, 12), st.integers(0, 12), st.integers(0, 3)).map(lambda t: row(t[0], min(t[:2]), t[2])),
-    max_size=12,
-)
-
-
-@given(rows=some_rows, packing=st.sampled_from([POSITIONS, MASK]), budget=st.integers(1, 40))
-def test_packing_never_cuts_nor_reorders_rows(rows, packing, budget):
-    packs = pack_rows(rows, packing, PAD, budget)
-    held = [contents(pack) for pack in packs]
-    assert [each for pack in held for each in pack] == [expected(each) for each in rows]
-    widths = [pack["input_ids"].shape[1] for pack in packs]
-    assert all(width <= budget or len(pack) == 1 for width, pack in zip(widths, held, strict=True))
-    # No pass has space left for the next row.
-    assert all(width + len(pack[0][0]) > budget for width, pack in zip(widths, held[1:], strict=False))
-    assert sum(int((pack["labels"][..., 1:] != IGNORE).sum()) for pack in packs) == supervised_count(rows)
-    for pack, of in zip(packs, held, strict=True):
-        assert pack["position_ids"].tolist() == [[at for ids, _ in of for at in range(len(ids))]]
-        assert ("attention_mask" in pack) == (packing is MASK)
-        if packing is MASK:
-            row_of = [number for number, (ids, _) in enumerate(of) for _ in ids]
-            may_look = [[mine == its and k <= q for k, its in enumerate(row_of)] for q, mine in enumerate(row_of)]
-            assert pack["attention_mask"].tolist() == [[may_look]]
-            assert pack["attention_mask"].dtype is torch.bool
-
-
-@given(rows=some_rows, budget=st.integers(1, 60))
-def test_padding_sorts_rows_and_loses_none(rows, budget):
-    packs = pack_rows(rows, PADDED, PAD, budget)
-    held = [each for pack in packs for each in contents(pack)]
-    assert sorted(held) == sorted(expected(each) for each in rows)
-    assert [len(ids) for ids, _ in held] == sorted(len(each.input_ids) for each in rows)
-    assert all(pack["input_ids"].numel() <= budget or len(pack["input_ids"]) == 1 for pack in packs)
-    for pack in packs:
-        assert pack["attention_mask"].sum(1).max() == pack["input_ids"].shape[1]
-        beyond = pack["attention_mask"] == 0
-        assert (pack["input_ids"][beyond] == PAD).all()
-        assert (pack["labels"][beyond] == IGNORE).all()
-    assert sum(int((pack["labels"][..., 1:] != IGNORE).sum()) for pack in packs) == supervised_count(rows)
-
-
-# The order of an epoch
-
-
-def order(rows: int, seed: int, epoch: int) -> list[int]:
-    sampler = EpochSampler(rows, seed)
-    sampler.set_epoch(epoch)
-    return list(sampler)
-
-
-def test_an_epochs_order_is_a_pure_function_of_seed_and_epoch():
-    # Exact values, so that a run resumed by a later version sees the same batches.
-    assert order(8, seed=42, epoch=0) == [4, 1, 6, 3, 5, 7, 2, 0]
-    sampler = EpochSampler(8, 42)
-    for epoch in (0, 1, 0):  # whatever ran before
-        sampler.set_epoch(epoch)
-        torch.rand(3)
-        assert list(sampler) == list(sampler) == order(8, 42, epoch)
-
-
-def test_drawing_an_order_leaves_the_random_state_alone():
-    state = torch.get_rng_state()
-    assert len(order(100, seed=1, epoch=1)) == 100
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@given(rows=st.integers(0, 50), seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 1000))
-def test_an_epochs_order_is_a_permutation(rows, seed, epoch):
-    assert sorted(order(rows, seed, epoch)) == list(range(rows))
-    assert len(EpochSampler(rows, seed)) == rows
-
-
-def test_orders_differ_between_epochs_and_seeds():
-    orders = {tuple(order(20, seed, epoch)) for seed in range(10) for epoch in range(10)}
-    assert len(orders) == 100

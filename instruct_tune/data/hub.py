@@ -21,8 +21,8 @@ UNKNOWN_LICENCE = "unknown"
 CARD, SETTINGS_FILE = "README.md", ".huggingface.yaml"
 _REMEDY = "download the file you want and give its path"
 HUB_INFO_SECONDS = 10.0
-_CSV_OPTIONS = {"keep_default_na": False, "na_values": ""}
-"""Only an empty cell is empty: pandas takes the words None, NA, null and nan for one, too; a local file keeps them."""
+MAX_CSV_COLUMNS = 10_000
+"""Columns further on are read as pandas does it."""
 
 
 def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
@@ -100,7 +100,8 @@ def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDi
         builder = datasets.load_dataset_builder(repo, token=access.token)
         _fetch_files(repo, access, builder.config.data_files, loading)
         loading.enter(f"Preparing {repo}")
-        options = _CSV_OPTIONS if hasattr(builder.config, "keep_default_na") else {}
+        is_csv = hasattr(builder.config, "keep_default_na")
+        options = _csv_options(typed=bool(builder.info.features)) if is_csv else {}
         splits = datasets.load_dataset(repo, token=access.token, **options)
     except (datasets.exceptions.DatasetsError, RuntimeError) as error:
         raise _unusable_error(repo, error) from error
@@ -110,6 +111,17 @@ def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDi
         raise _unusable_error(repo, error) from error
     access.record(builder.hash)
     return splits
+
+
+def _csv_options(typed: bool) -> dict[str, Any]:
+    """The options that read CSV as a local file is read: each cell is text, and only an empty cell is empty.
+
+    pandas reads 007 as 7, and None, NA, null and nan as empty cells. ``typed``: the dataset's card gives types, which
+    need an empty cell to be null. Without types an empty cell is an empty text, because a column that is empty in the
+    first 10,000 rows would be given the type of nulls.
+    """
+    as_text = dict.fromkeys(range(MAX_CSV_COLUMNS), str)
+    return {"converters": as_text, "keep_default_na": False, "na_values": "", "na_filter": typed}
 
 
 def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[str]] | None, loading: Loading) -> None:
@@ -171,9 +183,11 @@ def _cached_builder(repo: str) -> Cache:
     from datasets.packaged_modules.cache.cache import Cache
 
     owner, _, name = repo.partition("/")
-    # What ``datasets`` puts behind the name of a configuration in its cache for these options.
-    suffix = BuilderConfig("default").create_config_id(_CSV_OPTIONS).removeprefix("default")
+    copies = Path(config.HF_DATASETS_CACHE, f"{owner}___{camelcase_to_snakecase(name)}")
     options: dict[str, Any] = {}
-    for copy in Path(config.HF_DATASETS_CACHE, f"{owner}___{camelcase_to_snakecase(name)}").glob(f"*{suffix}"):
-        options = {"config_name": copy.name.removesuffix(suffix), **_CSV_OPTIONS}
+    for csv in (_csv_options(typed=False), _csv_options(typed=True)):
+        # What ``datasets`` puts behind the name of a configuration in its cache for these options.
+        suffix = BuilderConfig("default").create_config_id(csv).removeprefix("default")
+        for copy in copies.glob(f"*{suffix}"):
+            options = {"config_name": copy.name.removesuffix(suffix), **csv}
     return Cache(repo_id=repo, dataset_name=name, version="auto", hash="auto", **options)

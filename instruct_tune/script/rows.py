@@ -45,9 +45,10 @@ def _load(data: DataSettings, packed: bool) -> Iterator[Line]:
         yield Line(f"HUB_DATASET = {literal(repository)}", (SOURCE,))
         yield Line(f"HUB_SPLIT = {literal(data.split)}", ("data.split",))
         yield from code("""
-            options = {}
-            if hasattr(load_dataset_builder(HUB_DATASET).config, "keep_default_na"):  # CSV: None and NA are words there
-                options = {"keep_default_na": False, "na_values": ""}
+            options, builder = {}, load_dataset_builder(HUB_DATASET)
+            if hasattr(builder.config, "keep_default_na"):  # CSV: each cell is text, and None and NA are words
+                options = {"converters": dict.fromkeys(range(10_000), str), "keep_default_na": False, "na_values": ""}
+                options["na_filter"] = bool(builder.info.features)  # types that the card gives need nulls
             rows = load_dataset(HUB_DATASET, split=HUB_SPLIT, **options).to_list()
         """)
     else:

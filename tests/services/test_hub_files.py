@@ -114,11 +114,14 @@ def test_what_the_hub_does_not_have(loads):
 
 
 CSV_ANSWERS = ["None", "NA", "null", "yes"]
-# A number is missing in a later piece than the first 10,000 rows, by which datasets decides the column's type.
+# A number is missing and a hint is given in a later piece than the first 10,000 rows, by which datasets decides the
+# column's type.
 CSV_REPEATS = 2500
-CSV_ROWS = [f"Is it {n}?,{answer},{n}" for n, answer in enumerate(CSV_ANSWERS * CSV_REPEATS)]
-CSV = "\n".join(["instruction,output,score", *CSV_ROWS, "Is that all?,None,"]).encode()
+CSV_ROWS = [f"Is it {n}?,{answer},{n},,0{n}.50" for n, answer in enumerate(CSV_ANSWERS * CSV_REPEATS)]
+CSV = "\n".join(["instruction,output,score,hint,price", *CSV_ROWS, "Is that all?,None,,Think.,007"]).encode()
 CSV_CARD = b"---\nlicense: mit\nconfigs:\n- config_name: main\n  data_files: rows.csv\n---\n"
+TYPES = {"instruction": "string", "output": "string", "score": "int64", "hint": "string", "price": "string"}
+TYPED_CARD = json.dumps({"dataset_info": {"features": [{"name": k, "dtype": v} for k, v in TYPES.items()]}})
 LOADS_CSV = """
 import json
 from instruct_tune.util.progress import Loading
@@ -127,26 +130,33 @@ from instruct_tune.config.presets import PRESETS
 from instruct_tune.data.sources import load_table
 from instruct_tune.pretrained import hub
 from instruct_tune.script.script import sections
-from instruct_tune.config.run_config import DataSettings
+from instruct_tune.config.run_config import Columns, DataSettings
 
-def answers(repo):
-    return list(load_table(DataSettings(source=f"hub:{repo}", limit=None), Loading()).columns["output"])
+ROLES = Columns(instruction="price", input="hint", output="output")
+REPOS = ("some/plain", "some/Named", "some/typed")
 
-def answers_of_the_script(repo):
-    config = replace(PRESETS["quick"], data=DataSettings(source=f"hub:{repo}", filters=()))
+def texts(repo):
+    columns = load_table(DataSettings(source=f"hub:{repo}", limit=None, columns=ROLES), Loading()).columns
+    return [[value or "" for value in columns[name]] for name in (ROLES.output, ROLES.input, ROLES.instruction)]
+
+def texts_of_the_script(repo):
+    config = replace(PRESETS["quick"], data=DataSettings(source=f"hub:{repo}", filters=(), columns=ROLES))
     names = {}
     exec(next(section.text for section in sections(config) if "load_dataset" in section.text), names)
-    return [row["output"] for row in names["rows"]]
+    return [[row[part] for row in names["rows"]] for part in ("output", "input", "instruction")]
 
-online = [answers("some/plain"), answers("some/Named"), answers_of_the_script("some/plain")]
+online = [read(repo) for repo in REPOS for read in (texts, texts_of_the_script)]
 hub.hub_reachable = lambda: False
-print(json.dumps([*online, answers("some/plain"), answers("some/Named")]))
+print(json.dumps([*online, *map(texts, REPOS)]))
 """
 
 
 @pytest.mark.slow
-def test_words_that_pandas_takes_for_empty_cells_stay_words_now_and_without_the_hub(tmp_path):
-    files = {"some/plain": {"rows.csv": CSV}, "some/Named": {"rows.csv": CSV, "README.md": CSV_CARD}}
+def test_csv_cells_are_the_texts_that_stand_there_now_and_without_the_hub(tmp_path):
+    """pandas would read None and NA as empty cells, and 007 as 7."""
+    cards = {"some/plain": {}, "some/Named": {"README.md": CSV_CARD}}
+    cards["some/typed"] = {"README.md": f"---\n{TYPED_CARD}\n---\n".encode()}
+    files = {repo: {"rows.csv": CSV, **card} for repo, card in cards.items()}
     with serving_hub(ToyHub(files)) as address:
         environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
         done = subprocess.run(
@@ -154,7 +164,9 @@ def test_words_that_pandas_takes_for_empty_cells_stay_words_now_and_without_the_
             env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == [[*CSV_ANSWERS * CSV_REPEATS, "None"]] * 5
+    rows = [line.split(",") for line in CSV.decode().splitlines()[1:]]
+    columns = [[row[at] for row in rows] for at in (1, 3, 4)]
+    assert json.loads(done.stdout.splitlines()[-1]) == [columns] * 9
 
 
 def test_a_stop_before_any_request(monkeypatch):

@@ -91,6 +91,25 @@ def test_two_answers_with_their_details(window):
     read_token_by_token(window)
 
 
+def test_each_quick_click_goes_a_row_on_while_an_answer_streams(window):
+    longest(window, 512)
+    first = int(window.page.input_value("#compare-row input"))
+    answering(window)
+    for _ in range(3):
+        window.page.click("#compare-following")
+    window.wait_text("#compare-state", "asks base and tuned")
+    for _ in range(2):
+        window.page.click("#compare-previous")
+    window.page.wait_for_timeout(1000)
+    assert int(window.page.input_value("#compare-row input")) == first + 1
+    shown = window.value("#compare-instruction")
+    turn_to_the_next_row(window)
+    window.page.click("#compare-previous")
+    window.page.wait_for_function(
+        "text => document.querySelector('#compare-instruction textarea').value === text", arg=shown
+    )
+
+
 def read_token_by_token(window):
     window.tab("Why")
     window.page.click("#compare-why-read")

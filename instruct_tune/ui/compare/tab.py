@@ -168,6 +168,9 @@ class CompareTab:
         answer_outputs = [*self._outputs, *self.why.outputs, *self.search.outputs]
         inputs = [self.run, question.source, question.number]
         outputs = self._row_outputs
+        for button, step in question.steps:
+            # At once and for each click: of quick clicks ``always_last`` below handles only some.
+            button.click(None, question.number, question.number, js=_step(step), **QUIET)
         by_button = [(button.click, self._step_handler(step)) for button, step in question.steps]
         # The row of another run takes a moment: an answer to the former one would be taken away then.
         self.run.change(None, None, self.ask, js=setting(interactive=False), **QUIET)
@@ -257,10 +260,11 @@ class CompareTab:
         return self._row(run_id, source, number)
 
     def _step_handler(self, step: int) -> Any:
-        """A handler that goes ``step`` held-out rows on; to a random row where ``step`` is 0."""
+        """A handler of the number that ``_step`` sets: wrap it around; a random row where ``step`` is 0."""
 
         def handler(run_id: str | None, source: str, number: float | None) -> list[Any]:
-            to = self.rows.after(run_id, int(number or 1), step) if run_id else 1
+            before = 1 if number is None else int(number) - step
+            to = self.rows.after(run_id, before, step) if run_id else 1
             return [HELD_OUT, to, *self._row(run_id, HELD_OUT, to)[2:]]
 
         return handler
@@ -338,3 +342,8 @@ class CompareTab:
             # gradio sends a stream's last item again when the stream ends. That may arrive after the window's next
             # update and put an answer beside another row, so the last item changes nothing.
             yield [gr.skip()] * len(self._outputs)
+
+
+def _step(step: int) -> str:
+    """JavaScript that goes ``step`` rows on; the box is empty before the first row, where the last one follows."""
+    return f"row => Math.max(0, Number(row) + {step}) || ''"

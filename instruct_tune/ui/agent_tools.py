@@ -16,6 +16,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from ..config.run_config import DEFAULT_MODEL, RunConfig
+from ..config.viewer import Viewer
 from ..errors import DataError
 from ..lab import Lab
 from ..text.plain_text import shortened
@@ -33,8 +34,21 @@ CURVE_POINTS = 12
 
 def expose(lab: Lab) -> None:
     """Add the tools to the page that is being built. They are no part of the interface for scripts."""
+    tools = Tools(lab)
+    for name in TOOLS:
+        gr.api(getattr(tools, name), api_name=name, api_visibility="undocumented")
 
-    def preview_data(source: str = "bundled", rows: int = 3, only_without_input: bool = True) -> str:
+
+class Tools:
+    """A method for each tool, which has its name, its parameters and its docstring."""
+
+    def __init__(self, lab: Lab):
+        self._lab = lab
+
+    def _viewer(self) -> Viewer:
+        return viewer(self._lab.access)
+
+    def preview_data(self, source: str = "bundled", rows: int = 3, only_without_input: bool = True) -> str:
         """Look at a dataset before training on it: how many rows it has and keeps, and its first training rows.
 
         Args:
@@ -46,9 +60,9 @@ def expose(lab: Lab) -> None:
             A JSON object: columns used, counts of rows, what filters kept, licence, and the rows, long texts cut.
         """
         _check_rows(rows, MAX_PREVIEWED)
-        caller = viewer(lab.access)
-        config = lab.datasets.propose_columns(caller, _config(source, MAX_TRAINED, only_without_input))
-        summary = lab.datasets.preview(caller, config, rows)
+        caller = self._viewer()
+        config = self._lab.datasets.propose_columns(caller, _config(source, MAX_TRAINED, only_without_input))
+        summary = self._lab.datasets.preview(caller, config, rows)
         kept = ("source", "licence", "rows_loaded", "ledger", "notes")
         return _json(
             {name: summary[name] for name in kept}
@@ -58,6 +72,7 @@ def expose(lab: Lab) -> None:
         )
 
     def show_mask(
+        self,
         instruction: str,
         output: str,
         input: str = "",
@@ -77,7 +92,7 @@ def expose(lab: Lab) -> None:
             A JSON object: counts, and the tokens around the answer's beginning, as the tokenizer spells them.
         """
         config = _config(model=model, template=template)
-        mask = lab.datasets.mask(viewer(lab.access), config, instruction, input, output)
+        mask = self._lab.datasets.mask(self._viewer(), config, instruction, input, output)
         tokens, begins = mask["tokens"], mask["prompt_length"]
         return _json(
             {
@@ -90,6 +105,7 @@ def expose(lab: Lab) -> None:
         )
 
     def train_a_minute(
+        self,
         source: str = "bundled",
         rows: int = 48,
         only_without_input: bool = True,
@@ -112,16 +128,16 @@ def expose(lab: Lab) -> None:
             A JSON object: run_id, status, and expected_seconds, null where this machine's speed is not known.
         """
         _check_rows(rows, MAX_TRAINED)
-        caller = viewer(lab.access)
-        config = lab.datasets.propose_columns(caller, _config(source, rows, only_without_input, model))
-        cost = lab.estimates.cost(caller, config, lent=lab.devices.lends_gpus)
-        run_id = lab.training.start(caller, config, name)
-        status = lab.training.status(caller, run_id)
+        caller = self._viewer()
+        config = self._lab.datasets.propose_columns(caller, _config(source, rows, only_without_input, model))
+        cost = self._lab.estimates.cost(caller, config, lent=self._lab.devices.lends_gpus)
+        run_id = self._lab.training.start(caller, config, name)
+        status = self._lab.training.status(caller, run_id)
         seconds = cost["seconds"]["total"] if cost["seconds"] else cost.get("gpu_seconds")
         expected = math.ceil(seconds) if seconds else None
         return _json({"run_id": run_id, "status": status["status"], "expected_seconds": expected})
 
-    def training_status(run_id: str) -> str:
+    def training_status(self, run_id: str) -> str:
         """Tell where a training run stands. A run goes on from queued over running to finished, stopped or failed.
 
         Args:
@@ -130,8 +146,8 @@ def expose(lab: Lab) -> None:
         Returns:
             A JSON object: status, steps, seconds_left, losses by step, and findings: what looks wrong and what to try.
         """
-        caller = viewer(lab.access)
-        status, metrics = lab.training.status(caller, run_id), lab.runs.metrics(caller, run_id)
+        caller = self._viewer()
+        status, metrics = self._lab.training.status(caller, run_id), self._lab.runs.metrics(caller, run_id)
         kept = ("status", "phase", "step", "total_steps", "message")
         return _json(
             {name: status[name] for name in kept}  # type: ignore[literal-required]
@@ -144,7 +160,7 @@ def expose(lab: Lab) -> None:
             }
         )
 
-    def compare_answers(run_id: str, instruction: str, input: str = "") -> str:
+    def compare_answers(self, run_id: str, instruction: str, input: str = "") -> str:
         """Let the base model and a trained run answer the same instruction, with the run's generation settings.
 
         Args:
@@ -155,11 +171,8 @@ def expose(lab: Lab) -> None:
         Returns:
             A JSON object: base and tuned, the two answers.
         """
-        *_, answers = lab.inference.compare(viewer(lab.access), run_id, instruction, input)
+        *_, answers = self._lab.inference.compare(self._viewer(), run_id, instruction, input)
         return _json({name: shortened(answers[name], ANSWER_CHARACTERS) for name in ("base", "tuned")})
-
-    for tool in (preview_data, show_mask, train_a_minute, training_status, compare_answers):
-        gr.api(tool, api_name=tool.__name__, api_visibility="undocumented")
 
 
 def served_with(page: gr.Blocks) -> Callable[[Any], AbstractAsyncContextManager[None]]:

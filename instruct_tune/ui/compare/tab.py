@@ -170,7 +170,8 @@ class CompareTab:
         outputs = self._row_outputs
         for button, step in question.steps:
             # At once and for each click: of quick clicks ``always_last`` below handles only some.
-            button.click(None, question.number, question.number, js=_step(step), **QUIET)
+            if step:
+                button.click(None, question.number, question.number, js=_step(step), **QUIET)
         by_button = [(button.click, self._step_handler(step)) for button, step in question.steps]
         # The row of another run takes a moment: an answer to the former one would be taken away then.
         self.run.change(None, None, self.ask, js=setting(interactive=False), **QUIET)

@@ -6,7 +6,7 @@ recreated each time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,64 +49,13 @@ def loss_figure(
     of ``findings`` are shaded and labelled. ``description`` is the plot in words, for screen readers.
     """
     provenance = provenance or {}
-    train = [m for m in metrics if m["kind"] == "train"]
-    dots = thin(train, MAX_DOTS)
-    line = thin(list(zip((m["step"] for m in train), smooth([m["loss"] for m in train]), strict=True)), MAX_LINE)
     measured = {m["kind"] for m in metrics}
     held_out = next((kind for kind in ("probe", "eval") if kind in measured), None)
-    # A trace's uid keeps the visitor's choice in the legend with its line: a later one may be drawn before it.
-    data: list[dict[str, Any]] = [
-        {
-            "uid": "batches",
-            "name": "training loss, each batch",
-            "visible": _visible(held_out is None),
-            "x": [m["step"] for m in dots],
-            "y": [_digits(m["loss"]) for m in dots],
-            "customdata": [[round(m["epoch"], 2), _digits(m["learning_rate"], 3)] for m in dots],
-            "mode": "markers",
-            "marker": {"color": FAINT, "size": 5},
-            "hovertemplate": "step %{x}: %{y:.3f}<br>epoch %{customdata[0]}, learning rate %{customdata[1]}"
-            "<extra></extra>",
-        },
-        {
-            "uid": "train",
-            "name": "training loss, smoothed",
-            "x": [step for step, _ in line],
-            "y": [_digits(loss) for _, loss in line],
-            "mode": "lines",
-            "line": {"color": GREY, "width": 1.2},
-            "hovertemplate": "step %{x}: %{y:.3f}<extra>training loss, smoothed</extra>",
-        },
-    ]
-    for kind, key, name, look in (
-        (
-            "eval",
-            "eval_loss",
-            f"held-out loss, {_rows(provenance, 'evaluation_rows')}",
-            {"color": AMBER, "width": 2, "dash": "dot"},
-        ),
-        ("general", "general_loss", "general loss, no instruction data", {"color": GREEN, "width": 2, "dash": "dash"}),
-        ("probe", "probe_loss", f"held-out loss, {_rows(provenance, 'probe_rows')}", {"color": ACCENT, "width": 3.5}),
-    ):
-        points = thin([m for m in metrics if m["kind"] == kind], MAX_LINE // 3)
-        if points:
-            data.append(
-                {
-                    "uid": kind,
-                    "name": name,
-                    "visible": _visible(kind == held_out),
-                    "x": [m["step"] for m in points],
-                    "y": [_digits(m[key]) for m in points],
-                    "customdata": [round(m["epoch"], 2) for m in points],
-                    "mode": "lines+markers",
-                    "line": look,
-                    "hovertemplate": "step %{x}: %{y:.3f}<br>epoch %{customdata}<extra>" + name + "</extra>",
-                }
-            )
+    last = max((m["step"] for m in metrics), default=0)
     layout = {
         "uirevision": run_id,
         "margin": {"l": 48, "r": 8, "t": 8, "b": 40},
-        "xaxis": step_axis(max((m["step"] for m in metrics), default=0), total_steps),
+        "xaxis": step_axis(last, total_steps),
         "yaxis": {
             "title": {"text": "loss (nats a token)"},
             "type": "log" if log_scale else "linear",
@@ -115,8 +64,9 @@ def loss_figure(
         },
         # The legend grows upwards: on a phone it takes four lines, and the plot below shrinks to make room.
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        **_marks(findings, max([total_steps, 1, *(m["step"] for m in metrics)])),
+        **_marks(findings, max(total_steps, 1, last)),
     }
+    data = [*_training_lines(metrics, held_out is None), *_held_out_lines(metrics, provenance, held_out)]
     if bleu := [m for m in metrics if m["kind"] == "bleu"]:
         data += _bleu_lines(bleu, provenance)
         layout["yaxis2"] = {
@@ -157,6 +107,61 @@ def _rows(provenance: Mapping[str, Any], name: str) -> str:
 def _count(provenance: Mapping[str, Any], name: str) -> int:
     """The number; 0 where an older or imported run does not tell it."""
     return count if isinstance(count := provenance.get(name), int) else 0
+
+
+def _training_lines(metrics: Sequence[Mapping[str, Any]], with_batches: bool) -> Iterator[dict[str, Any]]:
+    """The dots of the batches, visible at first only ``with_batches``, and their smoothed line.
+
+    A trace's uid keeps the visitor's choice in the legend with its line: a later one may be drawn before it.
+    """
+    train = [m for m in metrics if m["kind"] == "train"]
+    dots = thin(train, MAX_DOTS)
+    line = thin(list(zip((m["step"] for m in train), smooth([m["loss"] for m in train]), strict=True)), MAX_LINE)
+    yield {
+        "uid": "batches",
+        "name": "training loss, each batch",
+        "visible": _visible(with_batches),
+        "x": [m["step"] for m in dots],
+        "y": [_digits(m["loss"]) for m in dots],
+        "customdata": [[round(m["epoch"], 2), _digits(m["learning_rate"], 3)] for m in dots],
+        "mode": "markers",
+        "marker": {"color": FAINT, "size": 5},
+        "hovertemplate": "step %{x}: %{y:.3f}<br>epoch %{customdata[0]}, learning rate %{customdata[1]}<extra></extra>",
+    }
+    yield {
+        "uid": "train",
+        "name": "training loss, smoothed",
+        "x": [step for step, _ in line],
+        "y": [_digits(loss) for _, loss in line],
+        "mode": "lines",
+        "line": {"color": GREY, "width": 1.2},
+        "hovertemplate": "step %{x}: %{y:.3f}<extra>training loss, smoothed</extra>",
+    }
+
+
+def _held_out_lines(
+    metrics: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any], first: str | None
+) -> Iterator[dict[str, Any]]:
+    """The losses without training that were measured; only that of the kind ``first`` is visible at first."""
+    evaluation, probe = (f"held-out loss, {_rows(provenance, rows)}" for rows in ("evaluation_rows", "probe_rows"))
+    general = "general loss, no instruction data"
+    for kind, name, look in (
+        ("eval", evaluation, {"color": AMBER, "width": 2, "dash": "dot"}),
+        ("general", general, {"color": GREEN, "width": 2, "dash": "dash"}),
+        ("probe", probe, {"color": ACCENT, "width": 3.5}),
+    ):
+        if points := thin([m for m in metrics if m["kind"] == kind], MAX_LINE // 3):
+            yield {
+                "uid": kind,
+                "name": name,
+                "visible": _visible(kind == first),
+                "x": [m["step"] for m in points],
+                "y": [_digits(m[f"{kind}_loss"]) for m in points],
+                "customdata": [round(m["epoch"], 2) for m in points],
+                "mode": "lines+markers",
+                "line": look,
+                "hovertemplate": "step %{x}: %{y:.3f}<br>epoch %{customdata}<extra>" + name + "</extra>",
+            }
 
 
 def _bleu_lines(bleu: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -34,68 +34,7 @@ class DecodingPanel:
                 elem_id="compare-strength",
             )
         with gr.Accordion("Decoding", open=False, elem_id="compare-decoding"):
-            way = gr.Radio(
-                [GREEDY, BEAMS, SAMPLING],
-                value=GREEDY,
-                label="Decoding",
-                info="Greedy: always the likeliest token; beams: the likeliest whole answer; sampling: by chance",
-                elem_id="compare-way",
-            )
-            longest = gr.Slider(
-                8,
-                1024,
-                96,
-                step=8,
-                label="Longest answer in tokens",
-                info="Longer ones are cut",
-                elem_id="compare-longest",
-            )
-            beams = gr.Slider(
-                2, 8, 5, step=1, label="Beams", info="For beams; with early stopping", elem_id="compare-beams"
-            )
-            temperature = gr.Slider(
-                0.1,
-                2,
-                0.8,
-                step=0.1,
-                label="Temperature",
-                info="For sampling; higher: wilder",
-                elem_id="compare-temperature",
-            )
-            top_p = gr.Slider(
-                0.1,
-                1,
-                0.95,
-                step=0.05,
-                label="Top-p",
-                info="For sampling; lower drops rare tokens",
-                elem_id="compare-top-p",
-            )
-            seed = NumberBox(
-                42,
-                label="Seed",
-                precision=0,
-                info="For sampling; the same seed, the same answers",
-                elem_id="compare-seed",
-            )
-            stop = gr.Textbox(
-                label="Stop texts",
-                info="One a line; an answer is cut before the first of them. \\n is a new line",
-                lines=1,
-                max_lines=MAX_STOPS,
-                elem_id="compare-stop-texts",
-            )
-            self.by_setting = {
-                "generation.num_beams": way,
-                "generation.do_sample": way,
-                "generation.early_stopping": beams,
-                "generation.max_new_tokens": longest,
-                "generation.temperature": temperature,
-                "generation.top_p": top_p,
-                "generation.seed": seed,
-                "generation.stop": stop,
-            }
-            self.controls = [way, longest, beams, temperature, top_p, seed, stop, self.strength]
+            self._add_controls()
             shown = gr.Code(
                 as_json(*(control.value for control in self.controls)),
                 label="These settings as JSON, for scripts",
@@ -113,6 +52,60 @@ class DecodingPanel:
             trigger_mode="always_last",
             **QUIET,
         )
+
+    def _add_controls(self) -> None:
+        way = gr.Radio(
+            [GREEDY, BEAMS, SAMPLING],
+            value=GREEDY,
+            label="Decoding",
+            info="Greedy: always the likeliest token; beams: the likeliest whole answer; sampling: by chance",
+            elem_id="compare-way",
+        )
+        longest = gr.Slider(
+            8, 1024, 96, step=8, label="Longest answer in tokens", info="Longer ones are cut", elem_id="compare-longest"
+        )
+        beams = gr.Slider(
+            2, 8, 5, step=1, label="Beams", info="For beams; with early stopping", elem_id="compare-beams"
+        )
+        temperature = gr.Slider(
+            0.1,
+            2,
+            0.8,
+            step=0.1,
+            label="Temperature",
+            info="For sampling; higher: wilder",
+            elem_id="compare-temperature",
+        )
+        top_p = gr.Slider(
+            0.1,
+            1,
+            0.95,
+            step=0.05,
+            label="Top-p",
+            info="For sampling; lower drops rare tokens",
+            elem_id="compare-top-p",
+        )
+        seed = NumberBox(
+            42, label="Seed", precision=0, info="For sampling; the same seed, the same answers", elem_id="compare-seed"
+        )
+        stop = gr.Textbox(
+            label="Stop texts",
+            info="One a line; an answer is cut before the first of them. \\n is a new line",
+            lines=1,
+            max_lines=MAX_STOPS,
+            elem_id="compare-stop-texts",
+        )
+        self.by_setting = {
+            "generation.num_beams": way,
+            "generation.do_sample": way,
+            "generation.early_stopping": beams,
+            "generation.max_new_tokens": longest,
+            "generation.temperature": temperature,
+            "generation.top_p": top_p,
+            "generation.seed": seed,
+            "generation.stop": stop,
+        }
+        self.controls = [way, longest, beams, temperature, top_p, seed, stop, self.strength]
 
     def read(self, values: Mapping[Any, Any]) -> dict[str, Any]:
         """The generation settings, of an event whose inputs are a set."""

@@ -93,21 +93,10 @@ class Evaluations:
             self._imports.wait()
             from .evaluation_job import EvaluationJob
 
-            # Those who watch must hear of the end, also where it is a fault, which the queue logs.
-            ending: dict[str, Any] = {"error": "It ended by a fault of the lab: its log says which."}
-            try:
-                job = EvaluationJob(self._store, self._datasets, device, self._queue, report, stop.is_set)
-                evaluation = job.execute(run_id, config, settings, chosen, words)
-                ending = {"finished": True}
-                return {**evaluation, "verdict": self._interpret(run_id, evaluation)}
-            except LabError as error:
-                ending = {"error": str(error)}
-                raise
-            except Stopped:
-                ending = self._ending_of_stop(run_id)
-                raise
-            finally:
-                report(**ending)
+            job = EvaluationJob(self._store, self._datasets, device, self._queue, report, stop.is_set)
+            return self._execute_and_report(
+                run_id, report, lambda: job.execute(run_id, config, settings, chosen, words)
+            )
 
         about = (EVALUATION, run_id)
         job = Job(
@@ -121,6 +110,24 @@ class Evaluations:
             self._stops[run_id] = stop
             device.enqueue(job)
         return job
+
+    def _execute_and_report(
+        self, run_id: str, report: Callable[..., None], execute: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Execute, and report how it ends: those who watch hear of a fault too, which the queue logs."""
+        ending: dict[str, Any] = {"error": "It ended by a fault of the lab: its log says which."}
+        try:
+            evaluation = execute()
+            ending = {"finished": True}
+            return {**evaluation, "verdict": self._interpret(run_id, evaluation)}
+        except LabError as error:
+            ending = {"error": str(error)}
+            raise
+        except Stopped:
+            ending = self._ending_of_stop(run_id)
+            raise
+        finally:
+            report(**ending)
 
     def stream(
         self,

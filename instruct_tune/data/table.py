@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +208,12 @@ _FAULTS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
         lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
         "holds several texts",
         "keep one of them in each row, or name another column in data.columns",
+    ),
+    (
+        lambda value: isinstance(value, date),
+        "holds dates instead of text",
+        # A dataset's library reads a column of a JSON file in which all texts are dates so.
+        "write them as text; if the Hub's file does so, download it and give its path",
     ),
     (
         lambda value: not isinstance(value, str),

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime
 from types import SimpleNamespace
 
 import datasets
@@ -105,6 +106,12 @@ def test_another_split_and_a_split_that_is_not_there(online):
 def test_hub_columns_are_checked_like_those_of_a_file(online):
     online.splits = {"train": datasets.Dataset.from_dict({"instruction": ["a", "b"], "output": [1, 2]})}
     assert "'output' of owner/name holds a number instead of text in 2 rows" in load_error(settings("hub:owner/name"))
+    # As datasets reads a JSON file's column in which all texts are dates.
+    days = [datetime(2026, 12, day) for day in (1, 2)]
+    online.splits = {"train": datasets.Dataset.from_dict({"instruction": ["a", "b"], "output": days})}
+    message = load_error(settings("hub:owner/name"))
+    assert "'output' of owner/name holds dates instead of text in 2 rows" in message
+    assert "download it and give its path" in message
     online.splits = {"train": datasets.Dataset.from_dict({"text": []})}
     assert "owner/name has no rows" in load_error(settings("hub:owner/name"))
 

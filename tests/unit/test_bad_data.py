@@ -142,7 +142,10 @@ def test_a_parquet_file_with_damaged_pages(tmp_path):
         (pyarrow.array([[1], [2], [3]]), "holds a list instead of text"),
         (pyarrow.array([{"a": 1}] * 3), "holds an object instead of text"),
         (pyarrow.array([b"a", b"b", b"c"]), "holds raw bytes instead of text"),
-        (pyarrow.array([0, 1, 2], pyarrow.timestamp("ns")), "holds a Timestamp instead of text"),
+        (
+            pyarrow.array([0, 1, 2], pyarrow.timestamp("ns")),
+            "holds dates instead of text in 3 rows, the first is row 1",
+        ),
         (pyarrow.array([b"\xff"] * 3).view(pyarrow.string()), "cannot be read as text"),
         (pyarrow.array([2**40] * 3, pyarrow.timestamp("s")), "cannot be read as text"),
     ],

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class TrainingEvents(WorkEvents, Protocol):
     """Receives a run's events; see ``training.types.TrainingListener`` for those of the same name."""
 
-    def say(self, text: str) -> None:
+    def log_event(self, text: str) -> None:
         """Add one sentence to the run's log."""
 
     def phase(self, name: str) -> None:
@@ -148,7 +148,8 @@ class Session:
     def __init__(self, work: TrainingWork, loaded: LoadedModel, events: TrainingEvents):
         self._work, self._loaded, self._events = work, loaded, events
         self._last_loss = work.last_loss
-        self.say, self.phase, self.part, self.progress = events.say, events.phase, events.part, events.progress
+        self.log_event, self.phase = events.log_event, events.phase
+        self.part, self.progress = events.part, events.progress
         self.yield_to_queue, self.stopping = events.yield_to_queue, events.stopping
 
     def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
@@ -200,7 +201,7 @@ class Session:
         if not count or result.stopped:
             return None
         self.phase("evaluating")
-        self.say("Asking for the training rows by heart.")
+        self.log_event("Asking for the training rows by heart.")
         rows = self._work.data.train[:count]
         longest = max(row.supervised for row in rows)
         try:
@@ -245,10 +246,12 @@ def _describe(loaded: LoadedModel, rows: int, events: TrainingEvents) -> None:
         "attention": loaded.base.config._attn_implementation,
     }
     events.record_provenance(provenance)
-    events.say(f"{rows} training rows, {loaded.packing.value}; weights from {loaded.weights.source}.")
+    events.log_event(f"{rows} training rows, {loaded.packing.value}; weights from {loaded.weights.source}.")
     if loaded.packing is Packing.PADDED:
-        events.say("This architecture cannot be packed exactly, so batches are padded.")
+        events.log_event("This architecture cannot be packed exactly, so batches are padded.")
     if loaded.packing is Packing.ALONE:
-        events.say("In this architecture a row's numbers change with its batch, so each row has a pass of its own.")
+        events.log_event(
+            "In this architecture a row's numbers change with its batch, so each row has a pass of its own."
+        )
     if note := one_by_one(loaded):
-        events.say(note)
+        events.log_event(note)

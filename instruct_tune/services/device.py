@@ -49,7 +49,7 @@ class Device(Protocol):
         None where the device's turn ended before the work did: what it has stored stays, so run it again.
         """
 
-    def ask(self, work: Work[T, E], events: E) -> Future[T]:
+    def submit(self, work: Work[T, E], events: E) -> Future[T]:
         """Run short work soon."""
 
 
@@ -86,5 +86,5 @@ class ThisProcess:
         events.begun()
         return work.execute(self._models, events)
 
-    def ask(self, work: Work[T, E], events: E) -> Future[T]:
+    def submit(self, work: Work[T, E], events: E) -> Future[T]:
         return self._queue.submit_short(lambda: self.run(work, events))

@@ -178,7 +178,7 @@ class Inference:
         def answers(pairs: Sequence[tuple[str, str]]) -> list[list[Answer]]:
             each, work = len(panel.answerers), self._work(panel, pairs, partial(whole_answers, settings=settings))
             try:
-                flat = self._devices.choose().ask(work, waiting).result()
+                flat = self._devices.choose().submit(work, waiting).result()
             except (Stopped, CancelledError):
                 return []
             return [flat[at : at + each] for at in range(0, len(flat), each)]
@@ -317,7 +317,7 @@ class Inference:
         waits_for = "the pause between two steps" if self._queue.busy_with else "the model"
         stream.message(f"Waiting for {'a GPU' if self._devices.lends_gpus else waits_for}…")
         work = self._work(panel, [question], partial(stream_answers, settings=settings))
-        yield from stream.follow(self._devices.choose().ask(work, stream))
+        yield from stream.follow(self._devices.choose().submit(work, stream))
 
     def _work(self, panel: _Panel, pairs: Sequence[tuple[str, str]], decode: Callable[..., T]) -> AnswerersWork[Any, T]:
         folders = panel.folders or tuple(self._answerers.folder(each) for each in panel.answerers)
@@ -347,7 +347,7 @@ class Inference:
         """The work's result. A stop takes effect at once until its turn has come."""
         if waiting.stopping():
             raise LabError("Stopped.")
-        future: Future[T] = self._devices.choose().ask(work, waiting)
+        future: Future[T] = self._devices.choose().submit(work, waiting)
         try:
             while not wait([future], SECONDS_BETWEEN_LOOKS).done:
                 # ``wait`` does not return for a future that is cancelled before its turn.

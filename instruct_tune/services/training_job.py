@@ -106,9 +106,9 @@ class TrainingJob:
         self.store.add_metric(self.run.id, kind, step, epoch, values)
         self._note(kind)
         if kind == "probe":
-            self.say(f"Held-out loss {values['probe_loss']:.3f} at step {step}.")
+            self.log_event(f"Held-out loss {values['probe_loss']:.3f} at step {step}.")
         elif kind == "eval":
-            self.say(f"Evaluation loss {values['eval_loss']:.3f} at step {step}, epoch {epoch:g}.")
+            self.log_event(f"Evaluation loss {values['eval_loss']:.3f} at step {step}, epoch {epoch:g}.")
         elif kind == "general":
             log.info("step %d: general loss %.4f", step, values["general_loss"])
         elif step % self.config.train.logging_steps == 0:
@@ -128,14 +128,14 @@ class TrainingJob:
         self.store.add_metric(self.run.id, "bleu", step, epoch, {"bleu": bleu})
         self._note("bleu")
         rows = self.store.get(self.run.id).provenance["bleu_rows"]
-        self.say(f"BLEU {bleu:.1f} on {rows} held-out rows at step {step}.")
+        self.log_event(f"BLEU {bleu:.1f} on {rows} held-out rows at step {step}.")
 
     def base_bleu(self, report: BleuReport) -> None:
         self.record_provenance({"base_bleu": report.bleu, "bleu_signature": report.signature})
         if self.work:
             self.work.pass_over("bleu")
         rows = self.store.get(self.run.id).provenance["bleu_rows"]
-        self.say(f"Base: BLEU {report.bleu:.1f} on {rows} held-out rows.")
+        self.log_event(f"Base: BLEU {report.bleu:.1f} on {rows} held-out rows.")
 
     def yield_to_queue(self) -> None:
         began = time.monotonic()
@@ -158,9 +158,9 @@ class TrainingJob:
             self.work.note(kind)
 
     def message(self, text: str) -> None:
-        self.say(text)
+        self.log_event(text)
 
-    def say(self, text: str) -> None:
+    def log_event(self, text: str) -> None:
         log.info("%s", text)
         self.store.add_event(self.run.id, text)
 
@@ -184,12 +184,12 @@ class TrainingJob:
         status = "stopping" if self.stopping() else "running"
         changes = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
         self.store.update(self.run.id, reason="Its turn has come.", **changes)
-        self.say("Loading data and model.")
+        self.log_event("Loading data and model.")
         splits = self.datasets.splits(self.config.data, self.loading)
         model = ModelSpec(self.config.model, self.config.train.bf16_weights)
-        located = self.device.locate(model, self.say, self.loading)
+        located = self.device.locate(model, self.log_event, self.loading)
         self._raise_if_stopping()
-        preparation = Preparation(self.run, self.store, self.say, self._raise_if_stopping)
+        preparation = Preparation(self.run, self.store, self.log_event, self._raise_if_stopping)
         if resume:
             preparation.require_same(located, splits)
         self.phase("tokenising")
@@ -283,10 +283,10 @@ class TrainingJob:
     def _resume_from(self) -> Path | None:
         checkpoint, damaged = newest_whole(self.folder)
         for sentence in damaged:
-            self.say(sentence)
+            self.log_event(sentence)
         step = step_of(checkpoint) if checkpoint else 0
         self.store.forget_metrics_after(self.run.id, step if checkpoint else -1)
-        self.say(f"Resuming from step {step}.")
+        self.log_event(f"Resuming from step {step}.")
         return checkpoint
 
     def _adapter_of_parent(self) -> Path:
@@ -294,7 +294,7 @@ class TrainingJob:
         folder, parent = self.folder / continuation.FOLDER, self.run.provenance["parent"]
         if fault := atomic_write.fault(folder):
             raise ModelError(f"The copy of {parent['name']}'s adapter is damaged ({fault}): start this run anew.")
-        self.say(f"Begins with the adapter of {parent['name']}, step {parent['step']}.")
+        self.log_event(f"Begins with the adapter of {parent['name']}, step {parent['step']}.")
         return folder
 
     def _verdict(self, outcome: TrainingOutcome) -> str:
@@ -328,8 +328,8 @@ class TrainingJob:
     def _end(self, status: str, message: str, problem: Failure | None = None) -> None:
         if self._lent_turns:
             turns = f"{self._lent_turns} {'turn' if self._lent_turns == 1 else 'turns'}"
-            self.say(f"{self._lent_seconds:.0f} s of GPU time in {turns}.")
-        self.say(message)
+            self.log_event(f"{self._lent_seconds:.0f} s of GPU time in {turns}.")
+        self.log_event(message)
         error_fields = {"error_kind": problem.kind, "traceback": problem.traceback} if problem else {"error_kind": None}
         self._keep_work()
         self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **error_fields)

@@ -44,12 +44,12 @@ class Preparation:
     Args:
         run: The run.
         store: Gets its provenance.
-        say: Adds a sentence to its log.
+        log_event: Adds a sentence to its log.
         check: Raises Stopped where a person requested a stop.
     """
 
-    def __init__(self, run: Run, store: RunStore, say: Callable[[str], None], check: Callable[[], None]):
-        self._run, self._store, self._say, self._check = run, store, say, check
+    def __init__(self, run: Run, store: RunStore, log_event: Callable[[str], None], check: Callable[[], None]):
+        self._run, self._store, self._log_event, self._check = run, store, log_event, check
         self._config = RunConfig.from_dict(run.config)
 
     def prepare(self, located: LocatedModel, splits: Splits) -> Prepared:
@@ -89,7 +89,7 @@ class Preparation:
         check_messages(located.tokenizer, (template.user_message(row.instruction, row.input) for row in rows))
         self._record(markup_provenance(rendered))
         if has_clock(located.tokenizer):
-            self._say("The chat template writes the date: this run keeps the prompt's text as it is now.")
+            self._log_event("The chat template writes the date: this run keeps the prompt's text as it is now.")
         return rendered
 
     def _tokenise(self, located: LocatedModel, splits: Splits, template: PromptTemplate) -> TrainingData:
@@ -114,15 +114,15 @@ class Preparation:
             except DataError:
                 if what == TRAINING_ROWS:
                     raise
-                self._say(f"{what}: none fits into {longest} tokens, so this run has none.")
+                self._log_event(f"{what}: none fits into {longest} tokens, so this run has none.")
                 return ()
             if what == TRAINING_ROWS:
                 lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
                 self._store.update(self._run.id, provenance={"rows_given": len(rows), "max_length": longest, **lost})
             if done.dropped or done.truncated:
-                self._say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
+                self._log_event(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
             if done.changed:
-                self._say(
+                self._log_event(
                     f"{what}: this tokenizer cannot hold {len(done.changed)} of {len(rows)} rows as they are (the "
                     f"first is row {done.changed[0]}): it changes characters or white space, as Format shows."
                 )
@@ -136,7 +136,7 @@ class Preparation:
             general=general_rows(located) if settings.general_loss and settings.probes else (),
         )
         if not data.probe and settings.probe_rows:
-            self._say("No held-out rows are left for the probe, so there is no held-out loss while training.")
+            self._log_event("No held-out rows are left for the probe, so there is no held-out loss while training.")
         return data
 
     def _record_data(self, located: LocatedModel, splits: Splits, data: TrainingData) -> None:
@@ -157,7 +157,7 @@ class Preparation:
         }
         self._record(provenance)
         for sentence in other_splits(self._run.provenance, self._config.to_dict()["data"]):
-            self._say(sentence)
+            self._log_event(sentence)
 
     def _choose_prompts(
         self, located: LocatedModel, splits: Splits, template: PromptTemplate, data: TrainingData
@@ -174,7 +174,7 @@ class Preparation:
             self._record(fixed_prompts.provenance_of(prompts, settings))
         answered = sum(prompt.kind == OWN for prompt in prompts)
         if settings.sample_tokens and settings.probes and answered < len(settings.own_prompts):
-            self._say("An own prompt does not fit into the model's context, so it is not answered: shorten it.")
+            self._log_event("An own prompt does not fit into the model's context, so it is not answered: shorten it.")
         return prompts
 
     def _choose_bleu_rows(self, splits: Splits) -> tuple[Example, ...]:

@@ -98,7 +98,7 @@ class ZeroGpu:
             # What is left of the visitor's time is worth a shorter turn.
             return self._turn(work, events, error.seconds_left or LEAST_SECONDS)
 
-    def ask(self, work: Work[T, E], events: E) -> Future[T]:
+    def submit(self, work: Work[T, E], events: E) -> Future[T]:
         return self._threads.submit(lambda: self._answer(work, events))
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class ZeroGpu:
         except GpuError as error:
             log.warning("%s", error)
             events.message(f"{error.reason} This Space's CPU answers")
-            return _result(self._cpu.ask(work, events), events.stopping)
+            return _result(self._cpu.submit(work, events), events.stopping)
         if result is None:
             reason = f"The answer took more than the {QUESTION_SECONDS} seconds of one turn on the GPU."
             raise GpuError(reason, "Ask for fewer tokens.")

@@ -30,7 +30,7 @@ class TrainingCallbacks(TrainerCallback):
         trainer = self.trainer
         trainer.listener.phase("training")
         trainer.listener.progress(state.global_step, state.max_steps)
-        trainer.say_what_is_slower()
+        trainer.log_what_is_slower()
         trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
         trainer.sample_steps = sample_steps(trainer.probe_steps, trainer.settings.sample_every)
         if state.global_step:

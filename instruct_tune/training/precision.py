@@ -22,7 +22,7 @@ def bf16_layers(
     settings: TrainSettings,
     rows: Sequence[TokenizedExample],
     loss: Callable[[Sequence[TokenizedExample]], float],
-    say: Callable[[str], None],
+    log_event: Callable[[str], None],
 ) -> list[torch.nn.Linear]:
     """The layers that are to multiply in bfloat16 while the run trains; none where that does not pay.
 
@@ -42,9 +42,9 @@ def bf16_layers(
         difference = abs(loss(compared) - in_float32)
     # Not "difference > SAME_LOSS": one that is not a number must not pass.
     if not difference <= SAME_LOSS:
-        say(f"In bfloat16 the loss would change by {difference:.3f}, so all products stay float32.")
+        log_event(f"In bfloat16 the loss would change by {difference:.3f}, so all products stay float32.")
         return []
-    say(
+    log_event(
         "In training steps, frozen layers multiply in bfloat16, at least twice as fast on this processor: the loss of "
         f"the shortest rows changes by {difference:.4f}. All else is float32; with train.bf16 false these are too."
     )
@@ -52,7 +52,7 @@ def bf16_layers(
 
 
 def resumed_bf16_layers(
-    loaded: LoadedModel, settings: TrainSettings, used: bool, say: Callable[[str], None]
+    loaded: LoadedModel, settings: TrainSettings, used: bool, log_event: Callable[[str], None]
 ) -> list[torch.nn.Linear]:
     """The same for a run that goes on: as in its last session, if this processor can.
 
@@ -63,7 +63,9 @@ def resumed_bf16_layers(
         return []
     if speedup() > 1:
         return suitable_layers(loaded.base)
-    say("This processor is not faster in bfloat16, as that of the steps before was: products are float32 from now on.")
+    log_event(
+        "This processor is not faster in bfloat16, as that of the steps before was: products are float32 from now on."
+    )
     return []
 
 

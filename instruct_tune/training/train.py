@@ -44,7 +44,7 @@ def train(
         try:
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         except AllStepsDone:
-            listener.say("All steps were trained before: nothing is left but to finish the run.")
+            listener.log_event("All steps were trained before: nothing is left but to finish the run.")
         except Stopped:
             trainer.keep_last_step()
             unmeasured = bool(trainer.left_to_measure())
@@ -65,7 +65,7 @@ def train(
         raise DivergedError(fault)
     best = trainer.best_step()
     if best is not None and (damage := atomic_write.fault(at_step(folder, best))):
-        listener.say(
+        listener.log_event(
             f"The best checkpoint, that of step {best}, is damaged ({damage}): the last step's adapter is kept."
         )
         best = None

@@ -118,7 +118,7 @@ class Trainer(SFTTrainer):
     def choose_precision(self) -> None:
         """Before the first step: decide which layers multiply in bfloat16, and note it for a resume."""
         self.bf16_layers = bf16_layers(
-            self.loaded, self.settings, self.data.train, self._loss_without_dropout, self.listener.say
+            self.loaded, self.settings, self.data.train, self._loss_without_dropout, self.listener.log_event
         )
         self._note_precision()
 
@@ -129,12 +129,14 @@ class Trainer(SFTTrainer):
 
     def memory_ran_out(self, tokens: int) -> None:
         """Note that passes have ``tokens`` tokens from now on; the history in each checkpoint keeps it for a resume."""
-        self.listener.say(f"Memory ran out: passes of {tokens} tokens from now on.")
+        self.listener.log_event(f"Memory ran out: passes of {tokens} tokens from now on.")
         self.state.log_history.append({"tokens_per_pass": tokens, "step": self.state.global_step})
 
     def memory_is_short(self) -> None:
         """Note that layers are computed twice from now on, also after a resume."""
-        self.listener.say("Memory ran out with one row a pass: layers are computed twice from now on, a third slower.")
+        self.listener.log_event(
+            "Memory ran out with one row a pass: layers are computed twice from now on, a third slower."
+        )
         self.state.log_history.append({"recomputes": True, "step": self.state.global_step})
 
     def compute_loss(
@@ -184,7 +186,7 @@ class Trainer(SFTTrainer):
             self.passes.recompute()
         sessions = [entry["bf16_products"] for entry in state.log_history if "bf16_products" in entry]
         self.bf16_layers = resumed_bf16_layers(
-            self.loaded, self.settings, sessions[-1] if sessions else False, self.listener.say
+            self.loaded, self.settings, sessions[-1] if sessions else False, self.listener.log_event
         )
         self._note_precision()
         self.look_at_the_beginning()
@@ -292,13 +294,15 @@ class Trainer(SFTTrainer):
         self.listener.evaluated(self.state.global_step, self.state.epoch or 0.0)
         self.state.log_history.append({"evaluated": True, "step": self.state.global_step})
 
-    def say_what_is_slower(self) -> None:
+    def log_what_is_slower(self) -> None:
         """Before the first step, log why parts of this run are slower than usual."""
         longest = max(len(row.input_ids) for row in self.data.train)
         if longest > self.passes.tokens:
-            self.listener.say(f"The longest row has {longest} tokens: it goes alone, in a pass longer than the others.")
+            self.listener.log_event(
+                f"The longest row has {longest} tokens: it goes alone, in a pass longer than the others."
+            )
         if not self.loaded.separable:
-            self.listener.say("This model changes its head's logits, so the loss is not computed in chunks.")
+            self.listener.log_event("This model changes its head's logits, so the loss is not computed in chunks.")
 
     def remember_random(self) -> None:
         """Keep the random states at the end of the step that has just finished."""

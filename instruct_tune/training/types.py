@@ -12,7 +12,7 @@ from ..tokenization.encode import TokenizedExample
 class TrainingListener(Protocol):
     """Receives a run's events, on the thread that trains."""
 
-    def say(self, text: str) -> None:
+    def log_event(self, text: str) -> None:
         """Add one sentence to the run's log."""
 
     def phase(self, name: str) -> None:

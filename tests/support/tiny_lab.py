@@ -147,7 +147,7 @@ class Recorder:
         self.epochs: dict[int, float] = {}
         self.repeated: list[tuple[str, int]] = []
 
-    def say(self, text: str) -> None:
+    def log_event(self, text: str) -> None:
         self.messages.append(text)
 
     def phase(self, name: str) -> None:

@@ -15,7 +15,7 @@ def evaluate_sections(config: RunConfig, record: Record | None, tokenize: str) -
     """Sections from the answers to the last comparison."""
     sections = [Section("evaluate", "BLEU", tuple(_bleu(record, tokenize)))]
     if config.train.recite_rows:
-        sections.append(Section("evaluate", "Rows known by heart", tuple(_by_heart(config.train.recite_rows))))
+        sections.append(Section("evaluate", "Rows known by heart", tuple(_memorization(config.train.recite_rows))))
     if record:
         sections.append(Section("evaluate", "The lab's numbers beside these", tuple(_comparison(config, record))))
     return sections
@@ -45,7 +45,7 @@ def _bleu(record: Record | None, tokenize: str) -> Iterator[Line]:
     """)[1:]
 
 
-def _by_heart(rows: int) -> Iterator[Line]:
+def _memorization(rows: int) -> Iterator[Line]:
     yield from note("A pipeline that cannot learn a few rows by heart is broken somewhere.", "train.recite_rows")
     yield Line(f"by_heart = train_rows[:{rows}]", ("train.recite_rows",))
     yield from code("""

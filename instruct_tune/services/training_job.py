@@ -299,13 +299,13 @@ class TrainingJob:
 
     def _verdict(self, outcome: TrainingOutcome) -> str:
         """One sentence on how the run ended; with ``recite_rows``, on how many training rows it memorized."""
-        recital = outcome.memorization
-        if recital is None:
+        memorization = outcome.memorization
+        if memorization is None:
             return end_message(outcome.result, self.leave)
         self._note("memorized")
-        self.record_provenance({"recited": dataclasses.asdict(recital)})
+        self.record_provenance({"recited": dataclasses.asdict(memorization)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
-        return verdict(recital, losses[0], losses[-1], self.config.train, outcome.result.steps)
+        return verdict(memorization, losses[0], losses[-1], self.config.train, outcome.result.steps)
 
     def _fail(self, problem: Failure) -> None:
         """Store the failure; where that is impossible, log it."""

@@ -48,12 +48,12 @@ def measure_memorization(
     return Memorization(len(rows), exact)
 
 
-def verdict(recital: Memorization, first_loss: float, last_loss: float, settings: TrainSettings, steps: int) -> str:
+def verdict(result: Memorization, first_loss: float, last_loss: float, settings: TrainSettings, steps: int) -> str:
     """One sentence: whether the pipeline learned in ``steps`` steps, and what to check if it did not."""
     summary = (
-        f"It learned {recital.exact} of {recital.rows} answers by heart, loss {_loss(first_loss)} → {_loss(last_loss)}"
+        f"It learned {result.exact} of {result.rows} answers by heart, loss {_loss(first_loss)} → {_loss(last_loss)}"
     )
-    if recital.exact >= BY_HEART * recital.rows:
+    if result.exact >= BY_HEART * result.rows:
         return f"{summary}: the pipeline learns."
     if last_loss < first_loss / 2:
         longer = "train.max_steps" if settings.max_steps > 0 else "train.num_train_epochs"

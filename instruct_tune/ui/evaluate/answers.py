@@ -93,7 +93,7 @@ class AnswersPanel:
         )
 
     @property
-    def wishes(self) -> list[Any]:
+    def controls(self) -> list[Any]:
         """The controls of search, filter and order."""
         return [self.search, self.show, self.sort]
 
@@ -134,13 +134,13 @@ class AnswersPanel:
 
     def wire(self, run: gr.Dropdown, evaluation: gr.Dropdown) -> None:
         """Connect the events. ``run`` and ``evaluation`` choose the evaluation whose rows are shown."""
-        page_outputs = self._page_outputs
+        inputs, page_outputs = [run, evaluation, *self.controls], self._page_outputs
         for trigger in (self.search.input, self.show.input, self.sort.input):
             # One at a time: gradio may send both of two fast key strokes, and the older result must not arrive last.
             latest = {"trigger_mode": "always_last", "concurrency_limit": 1}
-            trigger(self._page_handler(0), [run, evaluation, *self.wishes], page_outputs, **latest, **QUIET)
+            trigger(self._page_handler(0), inputs, page_outputs, **latest, **QUIET)
         for button, step in ((self.back, -1), (self.on, 1)):
-            button.click(self._page_handler(step), [run, evaluation, *self.wishes, self.number], page_outputs, **QUIET)
+            button.click(self._page_handler(step), [*inputs, self.number], page_outputs, **QUIET)
         chosen = self.table.select(self._choose, [run, evaluation], self._row_outputs, **ONE_BY_ONE, **QUIET)
         self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 

@@ -181,7 +181,7 @@ class EvaluationPanel:
 
     @property
     def inputs(self) -> list[Any]:
-        return [self.run, self.seen, *self.rows.wishes]
+        return [self.run, self.seen, *self.rows.controls]
 
     @property
     def outputs(self) -> list[Any]:
@@ -252,7 +252,7 @@ class EvaluationPanel:
         always = {**QUIET, "trigger_mode": "always_last"}
         # Another run's result shows at once, not at the timer's next poll.
         self.run.change(self.follow, self.inputs, self.outputs, queue=False, **always)
-        chosen = [self.run, self.which, *self.rows.wishes]
+        chosen = [self.run, self.which, *self.rows.controls]
         self.which.input(self._show_chosen, chosen, [self.seen, *self.shown], **always)
         requested = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **QUIET)
         requested.success(None, None, None, js=press("evaluate-file"))

@@ -142,9 +142,9 @@ class RunsPanel:
         """Connect paging, search and sorting; their effect shows at once, not at the timer's next poll."""
         self.back.click(lambda number: max(number - 1, 0), self.page, self.page, **QUIET)
         self.on.click(lambda number: number + 1, self.page, self.page, **QUIET)
-        wishes = [self.search.input, self.filter.input, self.sort.input]
-        gr.on(wishes, lambda: 0, None, self.page, **QUIET)
-        changed = [self.chosen.change, self.page.change, *wishes]
+        events = [self.search.input, self.filter.input, self.sort.input]
+        gr.on(events, lambda: 0, None, self.page, **QUIET)
+        changed = [self.chosen.change, self.page.change, *events]
         now: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", **QUIET}
         gr.on(changed, self.show, self.inputs, self.outputs, **now)
 

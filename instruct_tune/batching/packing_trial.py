@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..kernels.lm_head import is_separable
+from ..pretrained.read_model import text_part
 from ..pretrained.trial import FAULTS, does_not_run
 from ..tokenization.encode import TokenizedExample
 from .loss import model_inputs
@@ -115,11 +116,7 @@ def small_config(config: PretrainedConfig) -> PretrainedConfig:
     Of a model that reads more than text, the other parts get one layer.
     """
     whole = copy.deepcopy(config)
-    small = whole.get_text_config(decoder=True)
-    for name in whole.sub_configs:
-        part: Any = getattr(whole, name, None)
-        if part is not small and hasattr(part, "num_hidden_layers"):
-            part.num_hidden_layers = 1
+    small = text_part(whole)
     layer_types = getattr(small, "layer_types", None)
     layers = 2
     if layer_types:

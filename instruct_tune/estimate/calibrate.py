@@ -24,7 +24,7 @@ from ..pretrained.cache_folder import cache_dir, change_file, read_file
 from ..pretrained.context_length import context_of
 from ..pretrained.locate import Weights
 from ..pretrained.model_errors import model_errors
-from ..pretrained.read_model import check_weights, empty_model, read_config
+from ..pretrained.read_model import check_weights, empty_model, read_config, text_part
 from ..tokenization.encode import IGNORE, TokenizedExample
 from ..util.hashing import sha256_of_text
 from .resources import Architecture, Speed
@@ -127,6 +127,7 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
     import torch
 
     config = read_config(folder.name, folder)
+    text = config.get_text_config(decoder=True)
     few = FEWEST.get(config.model_type, 1)
     with model_errors(f"The model in {folder.name} cannot be measured"), torch.random.fork_rng():
         small, larger = (_TimedModel(config, folder, tokenizer, lora, bf16, layers) for layers in (few, few + MORE))
@@ -134,7 +135,7 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
         def whole(cost: Callable[[_TimedModel], float]) -> float:
             """Extrapolate a cost from the two small models to all layers."""
             fixed = cost(small)
-            return fixed + (config.num_hidden_layers - few) * max(0.0, cost(larger) - fixed) / MORE
+            return fixed + (text.num_hidden_layers - few) * max(0.0, cost(larger) - fixed) / MORE
 
         training = whole(lambda model: model.rows(training=True))
         answers = small.budget // ROW * (HEAVY - LIGHT)
@@ -147,19 +148,20 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
             token_bytes=max(0.0, kept / small.budget - a_logit * LIGHT / ROW),
             # Two arrays of a token's logits exist at a time: logits and their logarithms if computed in chunks,
             # else logits and their gradient, and then one of the two is already in ``a_logit``.
-            supervised_bytes=a_logit + config.vocab_size * 4 * (2 if small.loaded.separable else 1),
+            supervised_bytes=a_logit + text.vocab_size * 4 * (2 if small.loaded.separable else 1),
             crowded=small.crowded or larger.crowded,
         )
 
 
 def _shortened(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     short = copy.deepcopy(config)
+    text = text_part(short)
     # Shorten lists with a value per layer (layer_types, GPT Neo's attention_layers). Some configurations derive them
     # from the number of layers, as properties, which need no change.
-    for key, value in vars(config).items():
-        if isinstance(value, list) and len(value) == config.num_hidden_layers:
-            setattr(short, key, [value[layer % len(value)] for layer in range(layers)])
-    short.num_hidden_layers = layers
+    for key, value in list(vars(text).items()):
+        if isinstance(value, list) and len(value) == text.num_hidden_layers:
+            setattr(text, key, [value[layer % len(value)] for layer in range(layers)])
+    text.num_hidden_layers = layers
     return short
 
 

@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 64_000_000
 """The limit of base's answers: enough for half a million short ones."""
 
-DECODING = 2
-"""The version of the lab's own decoding: raised when its texts may change."""
+DECODING = 3
+"""The version of the lab's own decoding: raised when its texts or their numbers of tokens may change."""
 FOLDER = "unfinished"
 """The folder of a run's unfinished evaluations, in the run's folder."""
 MOST = 4
@@ -194,7 +194,7 @@ def _key_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]
         "config": loaded.base.config.to_json_string(use_diff=False),
         "defaults": loaded.base.generation_config.to_dict(),
         "vocabulary": loaded.tokenizer.get_vocab(),
-        "ends": end_tokens(loaded),
+        "ends": end_tokens(loaded, settings.stop),
         "generation": generation,
         "computed": [loaded.device.type, str(loaded.base.dtype)],
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def in_parts(loaded: LoadedModel, start: int, end: int) -> tuple[Tensor, ...]:
     """The positions from ``start`` to ``end`` (exclusive), in parts whose logits fit into memory together."""
-    at_once = max(1, LOGITS_AT_ONCE // loaded.base.config.vocab_size)
+    at_once = max(1, LOGITS_AT_ONCE // loaded.vocabulary)
     return torch.arange(start, end, device=loaded.device).split(at_once)
 
 

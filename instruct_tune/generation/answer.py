@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """A decoded ``text`` and its number of ``tokens``, without the EOS.
+    """A decoded ``text`` and the number of ``tokens`` that spell it, without the EOS or what follows a stop text.
 
     ``ended``: it ended with EOS or at a stop text, not at the token limit.
     ``trace``: the candidates of each step, where the caller requested a trace.
@@ -41,12 +42,17 @@ class Reader:
         answer_ids = list(ids if end is None else ids[:end])
         text = self._text(answer_ids)
         cut = min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=None)
-        return Answer(text[:cut], len(answer_ids), end is not None or cut is not None, trace)
+        tokens = len(answer_ids) if cut is None else self._tokens_of(answer_ids, cut)
+        return Answer(text[:cut], tokens, end is not None or cut is not None, trace)
 
     def stopped(self, ids: Sequence[int]) -> bool:
         """Whether the ids contain a stop text, after which nothing counts."""
         text = self._text(list(ids)) if self.stop else ""
         return any(stop in text for stop in self.stop)
+
+    def _tokens_of(self, ids: list[int], characters: int) -> int:
+        """How many of the first ids spell the first ``characters`` of the text."""
+        return bisect_left(range(len(ids)), characters, key=lambda count: len(self._text(ids[:count])))
 
     def _text(self, ids: list[int]) -> str:
         return decode_continuation(self.tokenizer, ids)

@@ -231,7 +231,7 @@ def decodes_itself(loaded: LoadedModel, settings: GenerationSettings) -> bool:
     plain = detect_decoding_support(base.config).own_loop and is_plain(base)
     if settings.do_sample or not plain:
         return False
-    enough = beam_search.kept(settings.num_beams, end_tokens(loaded)) <= base.config.vocab_size
+    enough = beam_search.kept(settings.num_beams, end_tokens(loaded, settings.stop)) <= loaded.vocabulary
     return settings.num_beams == 1 or (enough and beam_search.fits(base.config))
 
 
@@ -301,7 +301,7 @@ def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tok
         chosen |= {"early_stopping": settings.early_stopping}
     return GenerationConfig(
         max_new_tokens=new_tokens,
-        eos_token_id=end_tokens(loaded),
+        eos_token_id=end_tokens(loaded, settings.stop),
         pad_token_id=loaded.tokenizer.pad_token_id,
         bos_token_id=loaded.tokenizer.bos_token_id,
         **OVERRIDDEN,
@@ -309,10 +309,16 @@ def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tok
     )
 
 
-def end_tokens(loaded: LoadedModel) -> list[int]:
-    """Every id that ends an answer, without ids beyond the embedding, which a model cannot generate."""
+def end_tokens(loaded: LoadedModel, stop: Sequence[str] = ()) -> list[int]:
+    """Every id that ends an answer, without ids beyond the embedding, which a model cannot generate.
+
+    Among them are the special tokens that ``stop`` spells: an answer's text never shows them.
+    """
     own = loaded.base.generation_config.eos_token_id
-    models = own if isinstance(own, list) else [own] if own is not None else []
+    models = list(own) if isinstance(own, list) else [own] if own is not None else []
+    spelled = {text.strip() for text in stop}
+    added = loaded.tokenizer.added_tokens_decoder.items()
+    models += [number for number, token in added if token.special and token.content in spelled]
     return sorted({loaded.tokenizer.eos_token_id, *(token for token in models if 0 <= token < loaded.vocabulary)})
 
 

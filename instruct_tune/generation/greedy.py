@@ -42,7 +42,7 @@ def decode(
     for _ in range(new_tokens):
         logits = rows.read(new, mask, positions, 1)[:, -1]
         token = logits.argmax(-1)
-        likely = _top_candidates(logits, candidates) if candidates else [()] * len(token)
+        likely = _top_candidates(logits, token, candidates) if candidates else [()] * len(token)
         for row, token_id, has_ended, chances in zip(
             rows.numbers.tolist(), token.tolist(), ended.tolist(), likely, strict=True
         ):
@@ -65,7 +65,14 @@ def decode(
     return [(ids, GreedyTrace(tuple(steps))) for ids, steps in zip(generated, traces, strict=True)]
 
 
-def _top_candidates(logits: Tensor, count: int) -> list[tuple[Candidate, ...]]:
-    top = logits.log_softmax(-1).topk(min(count, logits.shape[-1]))
-    rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    return [tuple(map(Candidate, tokens, chances)) for tokens, chances in rows]
+def _top_candidates(logits: Tensor, chosen: Tensor, count: int) -> list[tuple[Candidate, ...]]:
+    """The likeliest tokens, best first, before them the ``chosen`` one: others may tie with it, in bfloat16 often."""
+    log_probabilities = logits.log_softmax(-1)
+    first = torch.cat([chosen[:, None], log_probabilities.topk(min(count, logits.shape[-1])).indices], dim=-1)
+    rows = zip(first.tolist(), log_probabilities.gather(-1, first).tolist(), strict=True)
+    return [_distinct(tokens, chances)[:count] for tokens, chances in rows]
+
+
+def _distinct(tokens: Sequence[int], chances: Sequence[float]) -> tuple[Candidate, ...]:
+    """The candidates; the chosen one, which stands twice, at its first place."""
+    return tuple(Candidate(token, chance) for token, chance in dict(zip(tokens, chances, strict=True)).items())

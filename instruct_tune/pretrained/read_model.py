@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .model_errors import check_files, model_errors, read_object
@@ -38,6 +38,16 @@ def read_config(name: str, folder: Path) -> PretrainedConfig:
             "download it again, or choose another model."
         )
     return config
+
+
+def text_part(whole: PretrainedConfig) -> PretrainedConfig:
+    """The part of a configuration that reads and writes text, which may be all of it; other parts get one layer."""
+    text = whole.get_text_config(decoder=True)
+    for name in whole.sub_configs:
+        part: Any = getattr(whole, name, None)
+        if part is not text and hasattr(part, "num_hidden_layers"):
+            part.num_hidden_layers = 1
+    return text
 
 
 def empty_model(name: str, folder: Path) -> PreTrainedModel:

@@ -40,9 +40,17 @@ def _settings(generation: GenerationSettings) -> Iterator[Line]:
 
 
 def _answering(generation: GenerationSettings) -> Iterator[Line]:
-    yield from code('''
+    yield from code("""
         own_ends = model.generation_config.eos_token_id
         ENDS = sorted({tokenizer.eos_token_id, *(own_ends if isinstance(own_ends, list) else [own_ends])} - {None})
+    """)
+    if generation.stop:
+        yield from code("""
+            special = {token.content: id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+            # A text never shows special tokens, so one that is a stop text ends an answer itself.
+            ENDS = sorted({*ENDS, *(special[stop.strip()] for stop in STOPS if stop.strip() in special)})
+        """)
+    yield from code('''
 
 
         def room(prompt):

@@ -106,6 +106,13 @@ def toy(model_type: str, packing: Packing | None = None, **changed: object) -> L
     )
 
 
+def reads_images() -> LoadedModel:
+    """A random model whose sizes stand in a part of its configuration, beside a part that reads images."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_hidden_layers": 2}
+    text = {**sizes, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": len(tiny().tokenizer)}
+    return toy("gemma3", text_config=text, vision_config={**sizes, "image_size": 28, "patch_size": 14})
+
+
 def some_examples(count: int, start: int = 0) -> list[Example]:
     """Rows that differ in the lengths of their prompts and, much more, of their answers."""
     return [

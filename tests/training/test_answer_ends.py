@@ -7,7 +7,7 @@ import dataclasses
 import generation_lab
 import pytest
 import torch
-from generation_lab import BEAMS, GREEDY, WHOLE, answers_of, prompts_of
+from generation_lab import BEAMS, GREEDY, SAMPLED, WHOLE, answers_of, prompts_of
 from tiny_lab import light, loud  # noqa: F401
 from transformers import GenerationConfig
 
@@ -87,8 +87,34 @@ def test_an_answer_is_cut_before_the_first_stop_text(tuned, way):
     for before, answer in zip(plain, answers, strict=True):
         assert answer.text == before.text.partition(stop)[0]
         assert answer.ended == (before.ended or stop in before.text)
-    if "beams" not in way:
-        assert answers[0].tokens < plain[0].tokens
+        assert (answer.tokens < before.tokens) == (stop in before.text)
+
+
+def test_tokens_after_a_stop_text_do_not_count_nor_does_padding(tuned):
+    """In a batch of samples a row that stopped is padded, here with a token that ends nothing."""
+    tuned.tokenizer.pad_token = tuned.tokenizer.convert_ids_to_tokens(40)
+    prompts = prompts_of(tuned, 4)
+    plain = answers_of(tuned, prompts, BASE, SAMPLED)
+    stop = plain[0].text[3:6]
+    answers = answers_of(tuned, prompts, BASE, dataclasses.replace(SAMPLED, stop=(stop,)))
+    assert answers[0].ended
+    assert answers[0].text == plain[0].text.partition(stop)[0]
+    assert answers[0].tokens < plain[0].tokens
+    kept = tuned.tokenizer(answers[0].text, add_special_tokens=False)["input_ids"]
+    assert answers[0].tokens <= len(kept) + 1
+
+
+@pytest.mark.parametrize("settings", [GREEDY, dataclasses.replace(GREEDY, num_beams=2), SAMPLED])
+def test_a_stop_text_that_spells_a_special_token_ends_an_answer_at_it(ending, settings):
+    """An answer's text does not show such tokens."""
+    loaded, prompts, _, token = ending
+    spelled = loaded.tokenizer.convert_ids_to_tokens(token)
+    loaded.tokenizer.add_special_tokens({"additional_special_tokens": [spelled]})
+    stopped = answers_of(loaded, prompts, BASE, dataclasses.replace(settings, stop=(f"{spelled}\n",)))
+    loaded.base.generation_config.eos_token_id = token
+    assert stopped == answers_of(loaded, prompts, BASE, settings)
+    if settings is GREEDY:
+        assert any(answer.ended for answer in stopped)
 
 
 def test_what_is_shown_while_it_grows_is_cut_too(tuned):

@@ -100,6 +100,9 @@ def test_the_first_streamed_token_keeps_its_space_and_a_stop_text_may_begin_with
     assert reader.stopped(ids)
     begins = encode_continuations(tokenizer, [" END"])[0]
     assert reader.answer(begins).text == ""
+    assert reader.answer(begins).tokens == 0
+    before = encode_continuations(tokenizer, ["  x = 1"])[0]
+    assert reader.answer([*before, *begins, *ids]).tokens in (len(before), len(before) + 1)
     assert not reader.stopped(encode_continuations(tokenizer, ["END"])[0])
 
 

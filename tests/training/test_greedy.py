@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_rows_that_have_ended_leave_the_batch(monkeypatch, by_generate):
     loaded = loaded_toy("llama")
     requests = [Request(prompt, BASE) for prompt in PROMPTS]
     # Many end tokens, so that answers end at different times.
-    monkeypatch.setattr(generation, "end_tokens", lambda loaded: list(range(0, 128, 12)))
+    monkeypatch.setattr(generation, "end_tokens", lambda loaded, stop=(): list(range(0, 128, 12)))
     sizes = []
     loaded.base.register_forward_pre_hook(
         lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -125,3 +126,15 @@ def test_beams_tell_their_tree_where_requested():
         text_ids = [token for token in answer.trace.ids if token not in generation.end_tokens(loaded)]
         assert answer.text == loaded.tokenizer.decode(text_ids)
     assert [dataclasses.replace(answer, trace=None) for answer in answers] == generate(loaded, requests, settings)
+
+
+def test_the_chosen_token_is_the_first_candidate_where_others_tie_with_it():
+    """In bfloat16 the highest logits are often equal, and topk may name any of them first."""
+    logits = torch.zeros(2, 1000)
+    logits[1, 5] = 1.0
+    chosen = torch.tensor([777, 5])
+    first, second = greedy._top_candidates(logits, chosen, 5)
+    assert [first[0].token, second[0].token] == [777, 5]
+    for candidates in (first, second):
+        assert len({each.token for each in candidates}) == 5
+    assert [each.log_probability for each in first] == pytest.approx([-math.log(1000)] * 5)

@@ -40,7 +40,7 @@ def ending(monkeypatch, loaded) -> list[int]:
     """Many end tokens, so that answers end at different steps."""
     ends = list(range(3, loaded.vocabulary, 9))
     for module in ("generate", "search"):
-        monkeypatch.setattr(f"instruct_tune.generation.{module}.end_tokens", lambda loaded: ends)
+        monkeypatch.setattr(f"instruct_tune.generation.{module}.end_tokens", lambda loaded, stop=(): ends)
     return ends
 
 

@@ -14,17 +14,19 @@ from tiny_lab import (
     adapter_weights,
     go,
     light,  # noqa: F401
+    reads_images,
     same_tensors,
     tiny_with,
     toy,
 )
 
 from instruct_tune.batching.loss import supervised_count
-from instruct_tune.config.run_config import LoraSettings
+from instruct_tune.config.run_config import GenerationSettings, LoraSettings
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError
 from instruct_tune.evaluation import score_row, token_losses
 from instruct_tune.evaluation.token_losses import answer_losses
+from instruct_tune.generation.generate import Request, generate
 from instruct_tune.models import lora
 from instruct_tune.models.base_model import LoadedModel
 from instruct_tune.models.lora import BASE
@@ -121,3 +123,12 @@ def test_a_training_does_not_notice(tmp_path):
     assert same_tensors(adapter_weights(measured), adapter_weights(alone))
     # The half-trained adapter is measured.
     assert len(set(losses)) == len(losses) > 3
+
+
+def test_a_model_that_reads_images_too_answers_and_has_token_losses():
+    loaded = reads_images()
+    lora.attach(loaded, RUN, LoraSettings(r=4, lora_alpha=8, target_modules=("q_proj", "v_proj")), seed=1)
+    losses = answer_losses(loaded, LESSON, ROW, RUN)
+    assert losses.base == pytest.approx(models_own_loss(loaded, ROW, BASE), rel=1e-5)
+    answers = generate(loaded, [Request((5, 9, 17), BASE), Request((3, 4), RUN)], GenerationSettings(max_new_tokens=4))
+    assert [answer.tokens for answer in answers] == [4, 4]

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from tiny_lab import light, some_data, some_rows, tiny, toy  # noqa: F401
+from tiny_lab import light, reads_images, some_data, some_rows, tiny, toy  # noqa: F401
 
 from instruct_tune.batching.packing import pack_rows
 from instruct_tune.config.run_config import LoraSettings, RunConfig, TrainSettings
@@ -176,6 +176,16 @@ def test_a_measurement_has_all_its_parts():
     # Logits of 259 tokens and their logarithms; kept for the backward pass is a gradient of the head's input.
     sizes = loaded.base.config
     assert measured.supervised_bytes == pytest.approx(4 * (2 * sizes.vocab_size + sizes.hidden_size), rel=0.1)
+
+
+def test_a_model_that_reads_images_too_is_measured(tmp_path):
+    """Its sizes stand in the part of its configuration that reads text."""
+    from instruct_tune.estimate.calibrate import measure
+
+    loaded = reads_images()
+    loaded.base.config.save_pretrained(tmp_path)
+    settings = LoraSettings(target_modules=("q_proj", "v_proj"))
+    assert measure(tmp_path, loaded.tokenizer, settings, "auto").new_token > 0
 
 
 def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():

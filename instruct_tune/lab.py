@@ -94,7 +94,9 @@ class Lab:
         self.access = Access(os.environ.get("LAB_ADMIN_TOKEN"), multi_user())
         self.quota = Quota(self.store, data_dir / "uploads", keep_hours)
         self.uploads = Uploads(data_dir, self.access, self.quota)
-        self.configs = Configurations(data_dir, self.uploads, not hosted if local_paths is None else local_paths)
+        self.configs = Configurations(
+            data_dir, self.uploads, self.access, not hosted if local_paths is None else local_paths
+        )
         self.tokenizers = Tokenizers(self.queue, self.imports)
         self.datasets = Datasets(self.configs, self.uploads, self.tokenizers, self.imports)
         self.runs = Runs(self.store, self.access, self.uploads, self.clock)

@@ -27,7 +27,9 @@ _public: dict[Access, float] = {}
 _granted: dict[tuple[Access, str], float] = {}
 """When the Hub last gave a repository to a visitor's token, by its digest."""
 _came_by_token: set[Access] = set()
-"""Repositories that a visitor's token was used for: a copy in memory is for those whom the Hub gives it."""
+"""Repositories that came, or may have come, by a token: a copy in memory is for those whom the Hub gives it.
+
+The host's among them, because guests come when they open a room."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,27 @@ class Access:
         The visitor's own where they are signed in and the repository is not public. Raises HubError if the Hub
         refuses it to them.
         """
+        from huggingface_hub import get_token
+
         if self._is_for_all:
+            if get_token() is not None:
+                self._mark()
             return None
         own = hub_token.current()
         if own is None or self.repo in _OFFERED or (not self._was_granted() and self.is_public()):
             return False
-        _came_by_token.add(self)
+        self._mark()
         self._require_granted(own)
         return own.secret
 
     def is_known(self, commit: str) -> bool:
         """Whether a cached copy of ``commit`` may be served, decided without a request to the Hub."""
-        recorded = self._is_for_all or self.repo in _OFFERED or read_entries(RECORD).get(self._key) == commit
-        return recorded or self._was_granted()
+        if self.repo in _OFFERED or read_entries(RECORD).get(self._key) == commit:
+            return True
+        if self._is_for_all:
+            self._mark()
+            return True
+        return self._was_granted()
 
     def serves(self, commit: str) -> bool:
         """Whether a cached copy of ``commit`` may be served; checks with the Hub if it can be reached."""
@@ -85,7 +95,7 @@ class Access:
             raise HubError(hub.gated(self.repo))
 
     def require_readable(self) -> None:
-        """Raise HubError for a copy in memory that came by a visitor's token, if the Hub refuses it to this one."""
+        """Raise HubError for a copy in memory that may have come by a token, if the Hub refuses it to this visitor."""
         if self in _came_by_token and not (self._is_for_all or self.is_public()):
             self._require_granted(hub_token.current())
 
@@ -101,6 +111,10 @@ class Access:
         """Whether the visitor needs their own token to read it, so that what is made of it is theirs alone."""
         unneeded = hub_token.current() is None or self._is_for_all or self.repo in _OFFERED
         return not unneeded and not self.is_public()
+
+    def _mark(self) -> None:
+        if self.repo not in _OFFERED:
+            _came_by_token.add(self)
 
     @property
     def _key(self) -> str:
@@ -138,7 +152,7 @@ class Access:
 
         if own:
             own.require_valid()
-            _came_by_token.add(self)
+            self._mark()
         if self._was_granted():
             return
         with hub.explained(self.repo):

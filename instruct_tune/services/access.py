@@ -84,13 +84,17 @@ class Access:
         On a lab of one user everybody may; else the host and who started it. A run that a script started without a
         secret is anybody's, a recorded run is the host's.
         """
-        if viewer.host or not self.multi_user:
+        if self.owns_machine(viewer):
             return True
         return run.started_by in (None, *viewer.ids) and recorded_on(run.provenance) is None
 
+    def owns_machine(self, viewer: Viewer) -> bool:
+        """Whether the machine's files are the viewer's to name: everybody's on a lab of one user, else the host's."""
+        return viewer.host or not self.multi_user
+
     def may_read_traceback(self, viewer: Viewer, run: Run) -> bool:
         """Whether ``viewer`` may read where in the code the run failed."""
-        return viewer.host or not self.multi_user or run.started_by in viewer.ids
+        return self.owns_machine(viewer) or run.started_by in viewer.ids
 
     def may_read_own_prompts(self, viewer: Viewer, run: Run) -> bool:
         """Whether ``viewer`` may read the prompts that a person typed for the run, and the answers to them.

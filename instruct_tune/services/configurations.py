@@ -13,9 +13,10 @@ from ..config.run_config import DataSettings, RunConfig
 from ..config.viewer import Viewer
 from ..data.sources import hub_repository, is_on_hub
 from ..errors import DataError, LabError, ModelError
-from ..pretrained.hub_access import Access
+from ..pretrained.hub_access import Access as HubAccess
 from ..text.plain_text import text_fault
 from ..tokenization.prompt_template import template_from
+from .access import Access
 from .uploads import Uploads, is_inside
 
 Config = RunConfig | Mapping[str, Any]
@@ -29,12 +30,12 @@ class Configurations:
     Args:
         data_dir: The lab's data folder, which holds other people's runs and uploads.
         uploads: Who owns which upload.
-        local_paths: Whether a configuration may name files and folders of this machine: not on a Space, whose
-            visitors do not own the machine.
+        access: Who owns the machine.
+        local_paths: Whether a configuration of theirs may name its files and folders: not on a Space.
     """
 
-    def __init__(self, data_dir: Path, uploads: Uploads, local_paths: bool):
-        self._data_dir, self._uploads, self.local_paths = data_dir, uploads, local_paths
+    def __init__(self, data_dir: Path, uploads: Uploads, access: Access, local_paths: bool):
+        self._data_dir, self._uploads, self._access, self.local_paths = data_dir, uploads, access, local_paths
 
     def read(self, viewer: Viewer, config: Config) -> RunConfig:
         """The validated configuration; what it leaves out is the ``quick`` preset's.
@@ -58,7 +59,7 @@ class Configurations:
         """
         if uploader := self._uploads.owner(config.data.source):
             return uploader
-        models = [] if config.model == TINY_MODEL else [Access("model", config.model)]
+        models = [] if config.model == TINY_MODEL else [HubAccess("model", config.model)]
         return viewer.id if any(each.is_own() for each in (*models, *repositories(config.data))) else None
 
     def may_use(self, viewer: Viewer, source: str) -> bool:
@@ -71,7 +72,7 @@ class Configurations:
 
     def _check_file(self, viewer: Viewer, source: str) -> None:
         own = self._uploads.owns(viewer, source)
-        if not own and not self.local_paths:
+        if not own and not self._may_name_files(viewer):
             raise DataError(
                 "This lab is hosted: choose a dataset of the catalog, a Hub id (hub:OWNER/NAME), or upload a file."
             )
@@ -80,19 +81,22 @@ class Configurations:
 
     def _check_model(self, viewer: Viewer, model: str) -> None:
         is_there = os.path.exists(os.path.expanduser(model))
-        if not self.local_paths and is_there:
+        if is_there and not self._may_name_files(viewer):
             raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
         if not viewer.host and is_there and is_inside(model, self._data_dir):
             raise ModelError(
                 "A model cannot come from the lab's own data folder: choose one of the catalog or a Hub id."
             )
 
+    def _may_name_files(self, viewer: Viewer) -> bool:
+        return self.local_paths and self._access.owns_machine(viewer)
 
-def repositories(settings: DataSettings) -> list[Access]:
+
+def repositories(settings: DataSettings) -> list[HubAccess]:
     """The repositories of the Hub that the rows are read from and counted with."""
     source = hub_repository(settings.source)
-    datasets = [Access("dataset", source)] if source else []
-    return datasets + [Access("model", model) for model in _counting_models(settings) if model != TINY_MODEL]
+    datasets = [HubAccess("dataset", source)] if source else []
+    return datasets + [HubAccess("model", model) for model in _counting_models(settings) if model != TINY_MODEL]
 
 
 def _counting_models(settings: DataSettings) -> list[str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from labs import PATIENCE, opened, smoke
+from data_files import make_rows
+from labs import PATIENCE, opened, smoke, write_rows
 from room_lab import ANN, BOB, EVE, TEACHER, opened_room
 
 from instruct_tune.config import viewer as viewers
+from instruct_tune.config.run_config import DEFAULT_MODEL
 from instruct_tune.config.viewer import ANONYMOUS, known_by
-from instruct_tune.errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError
+from instruct_tune.errors import BusyError, DataError, ModelError, NotFoundError, NotYoursError, SettingsError
+from instruct_tune.pretrained import hub_access
 from instruct_tune.services import rooms as rooms_module
 from instruct_tune.services.rooms import ENDED, MAX_ROOMS
 from instruct_tune.store import clock as clock_module
@@ -40,6 +44,41 @@ def test_a_room_of_a_lab_of_one_user_is_opened_by_who_comes_first(lab):
     assert not lab.rooms.may_open(EVE)
     with pytest.raises(NotYoursError, match="host"):
         lab.rooms.open(EVE, "Mine", 60)
+
+
+def test_while_a_room_is_open_its_host_alone_names_files_and_models_of_the_machine(lab, tmp_path):
+    file = Path(write_rows(tmp_path / "grades.jsonl", make_rows(20)))
+    (tmp_path / "model").mkdir()
+    named = [{"data": {"source": str(file)}}, {"model": str(tmp_path / "model")}]
+    assert lab.datasets.preview(ANN, named[0])["rows_loaded"] == 20
+    opened_room(lab)
+    for viewer in (ANN, EVE, ANONYMOUS):
+        for config in named:
+            with pytest.raises((DataError, ModelError), match="hosted"):
+                lab.configs.read(viewer, config)
+        with pytest.raises(DataError, match="hosted"):
+            lab.datasets.preview(viewer, named[0])
+        with pytest.raises(DataError, match="hosted"):
+            lab.training.start(viewer, smoke(data={"source": str(file)}))
+    host = lab.access.known(TEACHER)
+    assert lab.datasets.preview(host, named[0])["rows_loaded"] == 20
+    assert lab.configs.read(host, named[1]).model == str(tmp_path / "model")
+
+
+def test_what_the_host_read_by_their_login_is_no_guests(lab, monkeypatch):
+    """A copy in memory would be served without a question to the Hub."""
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_of_the_host")
+    monkeypatch.setattr(hub_access, "_came_by_token", set())
+    monkeypatch.setattr("instruct_tune.pretrained.hub.hub_reachable", lambda: False)
+    asked, cached = (hub_access.Access("dataset", f"me/{name}") for name in ("private", "cached"))
+    default = hub_access.Access("model", DEFAULT_MODEL)
+    assert (asked.token, default.token) == (None, None)
+    assert cached.is_known("a commit that came by the login")
+    assert all(each.is_readable() for each in (asked, cached, default))
+    room = opened_room(lab)
+    assert [each.is_readable() for each in (asked, cached, default)] == [False, False, True]
+    lab.rooms.end(lab.access.known(TEACHER), room)
+    assert asked.is_readable()
 
 
 def test_where_others_use_the_lab_the_hosts_token_opens_rooms(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import BusyError, ModelError
 from ..models.lora import WEIGHTS_FILE
 from ..pretrained.hub_access import Access
+from ..pretrained.locate import folder_stamp
 from ..training.checkpoints import checkpoints
 from ..util import atomic_write
 from ..util.progress import Loading
@@ -44,6 +45,8 @@ class ModelHost:
         self._closing = closing
         self._loaded: LoadedModel | None = None
         self._key: tuple[str, object] | None = None
+        self._stamp: object = None
+        """``folder_stamp`` of a local model, as it was loaded."""
         self._files: dict[str, tuple[Path, int]] = {}
         """Adapter → the folder that it was read from, and when its weights were written, in nanoseconds."""
         self.training: str | None = None
@@ -71,7 +74,7 @@ class ModelHost:
         loading: Loading | None = None,
         weights: Weights | None = None,
     ) -> LoadedModel:
-        """The base model ``name``, loaded if it is not in memory.
+        """The base model ``name``, loaded if it is not in memory, or if its files changed and no run has it pinned.
 
         ``bf16`` is ``train.bf16_weights``; ``report`` gets messages, ``loading`` can stop a download; ``weights`` are
         the model's files where they are located already, for who asks. Raises BusyError where another model is
@@ -81,16 +84,17 @@ class ModelHost:
 
         if weights is None:
             Access("model", name).require_readable()
-        key = (name, weights_dtype(bf16))
-        if self._loaded is None or key != self._key:
-            if self.training or self.evaluating:
+        key, stamp, pinned = (name, weights_dtype(bf16)), folder_stamp(name), bool(self.training or self.evaluating)
+        if self._loaded is None or key != self._key or (stamp != self._stamp and not pinned):
+            if pinned:
                 what = "training" if self.training else "being evaluated"
                 # Not its name, which may be a folder of somebody else's.
                 raise BusyError(f"Another model is {what}; {name} can be used after that.")
             # Before the next is loaded: two models may not fit.
             self._loaded = self._key = None
             gc.collect()
-            self._loaded, self._key = load_model(name, report, bf16, loading, weights), key
+            self._loaded = load_model(name, report, bf16, loading, weights)
+            self._key, self._stamp = key, stamp
         return self._loaded
 
     def with_adapter(self, loaded: LoadedModel, run_id: str, folder: Path, keep: Collection[str] = ()) -> None:

@@ -100,6 +100,13 @@ def saved_folder(model: str) -> Path | None:
     return folder.resolve() if folder else None
 
 
+def folder_stamp(model: str) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a file of the local folder ``model`` changes: names, sizes and times; empty for a Hub id."""
+    folder = local_folder(model)
+    stats = [(file.name, file.stat()) for file in folder.iterdir() if file.is_file()] if folder else []
+    return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
+
+
 def check_hub_id(model: str) -> None:
     """Raise ModelError for a name that is not a valid Hub id."""
     from huggingface_hub.errors import HFValidationError

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..pretrained.hub_access import Access
+from ..pretrained.locate import folder_stamp
 from ..util.progress import Loading
 from .job_queue import JobQueue
 from .slow_imports import SlowImports
@@ -28,7 +29,7 @@ class Tokenizers:
 
     def __init__(self, queue: JobQueue, imports: SlowImports):
         self._queue, self._imports = queue, imports
-        self._known: dict[str, PreTrainedTokenizerBase] = {}
+        self._known: dict[tuple[str, object], PreTrainedTokenizerBase] = {}
         self._fetching: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._loadings: set[Loading] = set()
@@ -48,7 +49,7 @@ class Tokenizers:
     def has(self, model: str) -> bool:
         """Whether the tokenizer of ``model`` is in memory, for the visitor whom this thread works for."""
         with self._lock:
-            known = model in self._known
+            known = (model, folder_stamp(model)) in self._known
         return known and Access("model", model).is_readable()
 
     def needs_download(self, model: str) -> bool:
@@ -85,22 +86,25 @@ class Tokenizers:
             loading.stop()
 
     def _known_or_loaded(self, model: str, loading: Loading | None) -> PreTrainedTokenizerBase:
+        key = (model, folder_stamp(model))
         with self._lock:
-            if model in self._known:
-                return self._known[model]
+            if key in self._known:
+                return self._known[key]
             fetching = self._fetching.setdefault(model, threading.Lock())
         if self._queue.is_worker:
             # The thread that holds the lock may be waiting for this one.
             return self._load(model, loading)
         with fetching:
-            return self._known.get(model) or self._load(model, loading)
+            return self._known.get(key) or self._load(model, loading)
 
     def _load(self, model: str, loading: Loading | None) -> PreTrainedTokenizerBase:
         from ..pretrained.tokenizers import load_tokenizer
 
+        # Of before it is read: a change meanwhile is read at the next look.
+        key = (model, folder_stamp(model))
         tokenizer = load_tokenizer(model, self.folder(model, loading))
         with self._lock:
-            self._known[model] = tokenizer
+            self._known[key] = tokenizer
             while len(self._known) > MAX_KEPT:
                 self._known.pop(next(iter(self._known)))
         return tokenizer

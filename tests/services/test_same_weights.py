@@ -63,3 +63,29 @@ def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplo
         provenance = lab.runs.details(HOST, run_id)["facts"]
         assert provenance["weights_sha256"] == was
         assert evaluated["weights_sha256"] in measured_with(kept, provenance, None)
+
+
+def test_a_folder_that_changes_while_the_lab_is_open_is_read_again(folder, tmp_path):
+    def load(pinned=None):
+        def work():
+            lab.models.evaluating = pinned
+            loaded = lab.models.base(str(folder), "auto", print)
+            lab.models.evaluating = None
+            return loaded
+
+        return lab.queue.run(work)
+
+    with opened(tmp_path / "data") as lab:
+        run_id = finished(lab, smoke(model=str(folder)))
+        first, tokenizer = load(), lab.tokenizers.get(str(folder))
+        assert load() is first
+        assert lab.tokenizers.get(str(folder)) is tokenizer
+        exchange(folder)
+        # A run that trains or is evaluated goes on with the weights that it began with.
+        assert load(pinned=run_id) is first
+        assert load().weights.sha256 != first.weights.sha256
+        *_, compared = lab.inference.compare(HOST, run_id, "Say 1", generation={"max_new_tokens": 2})
+        assert WORDS in compared["warning"]
+        (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }} it is")
+        config = smoke(model=str(folder), template="chat")
+        assert "ĠitĠis" in "".join(lab.datasets.mask(HOST, config, "Say 1", "", "1")["tokens"])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ..data.splits import Example
 from ..errors import DataError
 from ..generation.answer import Answer
 from ..models.lora import BASE
+from ..tokenization.continuation import count_continuation_tokens
 from ..tokenization.encode import encode_prompt_texts, encode_prompts
 from ..tokenization.prompt_template import CHAT, LESSON, PromptTemplate
 from .answer_cache import CachedAnswers, KeptAnswers
@@ -38,12 +40,13 @@ class Baselines:
 
     ``answerers``: baselines that decode. ``given``: finished answers by baseline name, one a row. ``mark``: the text
     that begins a template. Base continues a few-shot prompt with another example after its answer; as usual with
-    such prompts, the answer ends at the mark.
+    such prompts, the answer ends at a line that begins with the mark. ``count``: the number of a text's tokens.
     """
 
     answerers: tuple[AnswererPrompts, ...] = ()
     given: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     mark: str = ""
+    count: Callable[[str], int] = len
 
     def answers(self, decoded: Mapping[str, KeptAnswers]) -> dict[str, list[Answer]]:
         """Each baseline's answers, row by row. ``decoded``: the answers of the baselines that decode."""
@@ -51,8 +54,14 @@ class Baselines:
             one.name: [decoded[one.name].answers[row] for row in range(len(one.prompts))] for one in self.answerers
         } | {name: list(answers) for name, answers in self.given.items()}
         if self.mark and EXAMPLES_BASELINE in by_name:
-            by_name[EXAMPLES_BASELINE] = [_up_to(self.mark, answer) for answer in by_name[EXAMPLES_BASELINE]]
+            by_name[EXAMPLES_BASELINE] = [self._up_to_mark(answer) for answer in by_name[EXAMPLES_BASELINE]]
         return by_name
+
+    def _up_to_mark(self, answer: Answer) -> Answer:
+        if (found := re.search(rf"^{re.escape(self.mark)}", answer.text, re.MULTILINE)) is None:
+            return answer
+        text = answer.text[: found.start()].rstrip()
+        return dataclasses.replace(answer, text=text, tokens=self.count(text), ended=True)
 
 
 def baselines(
@@ -82,11 +91,18 @@ def baselines(
                 "or leave out the baseline with examples."
             )
         prompts, mark = _with_examples(loaded, template, rows, examples_of(training, seed))
+        if not mark:
+            raise DataError(
+                "The template begins with the row's own text, so nothing tells where an answer ends and base's next "
+                "example begins: leave out the baseline with examples."
+            )
         decoding.append(AnswererPrompts(EXAMPLES_BASELINE, BASE, prompts, cached_answers))
     if NEAREST_BASELINE in names:
         indices = nearest([_question(row) for row in rows], [_question(row) for row in training])
         finished[NEAREST_BASELINE] = [Answer(training[index].output, 0, True) for index in indices]
-    return Baselines(tuple(decoding), finished, mark)
+    return Baselines(
+        tuple(decoding), finished, mark, lambda text: count_continuation_tokens(loaded.tokenizer, [text])[0]
+    )
 
 
 def examples_of(training: Sequence[Example], seed: int) -> list[Example]:
@@ -109,11 +125,6 @@ def _with_examples(
     if template.chat:
         return encode_prompts(loaded.tokenizer, template, [(text, "") for text in texts]), mark
     return encode_prompt_texts(loaded.tokenizer, texts), mark
-
-
-def _up_to(mark: str, answer: Answer) -> Answer:
-    text, separator, _ = answer.text.partition(mark)
-    return dataclasses.replace(answer, text=text.rstrip(), ended=True) if separator else answer
 
 
 def _question(row: Example) -> str:

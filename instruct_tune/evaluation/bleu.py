@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEUScore
 
 BOOTSTRAP_SAMPLES = 1000
+FEWEST_TESTED = 6
+"""Rows below which a difference is not tested. Which side of a row is which is one of 2^n equally likely ways if both
+systems are alike, so of five rows or fewer no outcome is rarer than 2/2^5, more than 0.05; the bootstrap, which knows a
+population by these rows alone, calls a third of such differences more than chance."""
 HOMEPAGE = "https://github.com/mjpost/sacrebleu"
 
 
@@ -92,7 +96,7 @@ def paired_test(
     """The p-value of the difference in BLEU between two systems that answered the same rows.
 
     sacreBLEU's paired bootstrap (Koehn 2004) with 1000 resamples and its fixed seed: the smallest
-    value it can give is 1/1001. Raises ``DataError`` as ``score`` does.
+    value it can give is 1/1001. 1 for fewer rows than ``FEWEST_TESTED``. Raises ``DataError`` as ``score`` does.
     """
     base, references = _checked_rows(base, references, "base answers")
     tuned, references = _checked_rows(tuned, references, "tuned answers")
@@ -100,7 +104,7 @@ def paired_test(
     # sacreBLEU counts resamples that differ by *more* than the observed difference. Where no resample
     # can differ (a system against itself, or a single row), that count is 0 and the p-value the
     # smallest possible, 1/1001: the strongest evidence, from no data.
-    if first.score == second.score or len(references) < 2:
+    if first.score == second.score or len(references) < FEWEST_TESTED:
         return 1.0
     return second.p_value
 

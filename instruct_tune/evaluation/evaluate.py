@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..config.run_config import GenerationSettings
+from ..config.run_config import NEAREST_BASELINE, GenerationSettings
 from ..data.splits import Example
 from ..errors import DataError
 from ..generation.answer import Answer
@@ -17,7 +17,16 @@ from ..tokenization.encode import encode_prompts
 from ..tokenization.prompt_template import PromptTemplate
 from .answer_cache import CachedAnswers, KeptAnswers, Unfinished
 from .baselines import Baselines
-from .bleu import TOKENIZE, BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
+from .bleu import (
+    FEWEST_TESTED,
+    TOKENIZE,
+    BleuReport,
+    difference_interval,
+    paired_test,
+    quick_bleu,
+    score,
+    sentence_chrf,
+)
 from .predict import AnswererPrompts, answer_all
 
 if TYPE_CHECKING:
@@ -57,7 +66,8 @@ class Prediction:
 class Side:
     """One side's score and counts of its answers.
 
-    ``ended``: answers that ended with EOS or at a stop text; the others hit the token limit (``hit_limit``).
+    ``ended``: answers that ended with EOS or at a stop text; the others hit the token limit (``hit_limit``), or have no
+    token because their prompt left no room for one (``no_room``).
     ``exact``: answers equal to the reference, whitespace included. ``seconds``: decoding time, without the short
     jobs in between.
     """
@@ -65,6 +75,7 @@ class Side:
     report: BleuReport
     ended: int
     hit_limit: int
+    no_room: int
     empty: int
     exact: int
     tokens: int
@@ -76,8 +87,8 @@ class Side:
 
     def counts(self) -> dict[str, Any]:
         """All fields but the report, and ``mean_tokens`` an answer."""
-        names = ("ended", "hit_limit", "empty", "exact", "tokens", "seconds")
-        mean = self.tokens / max(1, self.ended + self.hit_limit)
+        names = ("ended", "hit_limit", "no_room", "empty", "exact", "tokens", "seconds")
+        mean = self.tokens / max(1, self.ended + self.hit_limit + self.no_room)
         return {**{name: getattr(self, name) for name in names}, "mean_tokens": mean}
 
 
@@ -134,8 +145,14 @@ class Evaluation:
             "base_cut_bleu": self.base_cut_bleu,
             "identical": self.identical,
             "base_remembered": self.base_remembered,
-            "baselines": {name: side.report.to_dict() | side.counts() for name, side in self.baselines.items()},
+            "baselines": {name: self._baseline(name) for name in self.baselines},
         }
+
+    def _baseline(self, name: str) -> dict[str, Any]:
+        side = self.baselines[name]
+        # The nearest row's answer is not decoded: nothing ended or took time.
+        counts = {"empty": side.empty, "exact": side.exact} if name == NEAREST_BASELINE else side.counts()
+        return side.report.to_dict() | counts
 
 
 @dataclass(frozen=True)
@@ -240,7 +257,7 @@ def summarise(
         generation,
         _side(base, references, seconds[0], tokenize),
         _side(tuned, references, seconds[1], tokenize),
-        paired_test(base_texts, tuned_texts, references, tokenize=tokenize) if len(examples) > 1 else None,
+        paired_test(base_texts, tuned_texts, references, tokenize=tokenize) if len(examples) >= FEWEST_TESTED else None,
         difference_interval(base_texts, tuned_texts, references, tokenize=tokenize),
         parse_share(references, base_texts, tuned_texts),
         quick_bleu([_cut_like(b, t) for b, t in zip(base, tuned, strict=True)], references, tokenize=tokenize),
@@ -267,10 +284,12 @@ def _with_baselines(
 
 def _side(answers: Sequence[Answer], references: Sequence[str], seconds: float, tokenize: str) -> Side:
     ended = sum(answer.ended for answer in answers)
+    no_room = sum(not answer.ended and answer.tokens == 0 for answer in answers)
     return Side(
         score([answer.text for answer in answers], references, tokenize=tokenize),
         ended=ended,
-        hit_limit=len(answers) - ended,
+        hit_limit=len(answers) - ended - no_room,
+        no_room=no_room,
         empty=sum(not answer.text.strip() for answer in answers),
         exact=sum(a.text == reference for a, reference in zip(answers, references, strict=True)),
         tokens=sum(answer.tokens for answer in answers),

@@ -21,7 +21,8 @@ MOVED = 0.01
 ROSE_AGAIN = 0.03
 """A held-out loss has risen again when it ends this much, relatively, above its lowest point."""
 FAR = 0.2
-"""Above this relative rise of the held-out loss, the learning rate is far too high."""
+"""Above this relative rise of the held-out loss, the learning rate is far too high; with a change either way this
+large, training changed something, whatever the answers."""
 SAME_ANSWERS = 0.9
 """Above this share of rows with identical answers, the adapter does next to nothing."""
 SHORT = 0.7
@@ -165,9 +166,11 @@ def _of_evaluation(
 ) -> Verdict:
     delta, p_value = evaluation["delta"], evaluation["p_value"]
     chance = p_value is None or p_value > SIGNIFICANT
+    if evaluation.get("tuned_no_room", 0) >= MANY * evaluation["rows"]:
+        return _no_room(evaluation, evidence)
     if _cut(evaluation):
         return _answers_cut(evaluation, evidence)
-    if _unmoved(held_out, evaluation):
+    if _unmoved(held_out, evaluation, chance):
         return _no_change(trained, held_out, evaluation, evidence)
     if delta < 0 and held_out and (held_out.rose or held_out.fell_then_rose):
         return _of_losses(trained, held_out, own, evidence, f"BLEU fell by {-delta:.1f}{_p(p_value)}; ")
@@ -183,13 +186,24 @@ def _of_evaluation(
     return _better(evaluation, evidence)
 
 
+def _no_room(evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
+    limit = evaluation["generation"].get("max_length")
+    fills = f"with max_length {limit}, which counts the prompt too" if limit else "because it fills the model's context"
+    return Verdict(
+        "no_room",
+        f"{evaluation['tuned_no_room']} of {evaluation['rows']} tuned answers are empty: their prompt leaves no room "
+        f"for one {fills}.",
+        "Evaluate without max_length." if limit else "Shorten the rows, or choose a model with a longer context.",
+        evidence,
+    )
+
+
 def _cut(evaluation: Mapping[str, Any]) -> bool:
-    hit = evaluation["rows"] - evaluation["tuned_ended"]
-    return evaluation["tuned"]["bp"] < SHORT and hit >= MANY * evaluation["rows"]
+    return evaluation["tuned"]["bp"] < SHORT and evaluation["tuned_hit_limit"] >= MANY * evaluation["rows"]
 
 
 def _answers_cut(evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
-    hit, settings = evaluation["rows"] - evaluation["tuned_ended"], evaluation["generation"]
+    hit, settings = evaluation["tuned_hit_limit"], evaluation["generation"]
     if settings.get("max_length"):
         limit = f"max_length {settings['max_length']}, which counts the prompt too"
     else:
@@ -203,8 +217,10 @@ def _answers_cut(evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Ver
     )
 
 
-def _unmoved(held_out: Losses | None, evaluation: Mapping[str, Any]) -> bool:
-    if evaluation["identical"] >= SAME_ANSWERS * evaluation["rows"]:
+def _unmoved(held_out: Losses | None, evaluation: Mapping[str, Any], chance: bool) -> bool:
+    same_answers = evaluation["identical"] >= SAME_ANSWERS * evaluation["rows"]
+    # A few rows can be all that was left to gain.
+    if same_answers and chance and not (held_out and abs(held_out.change) >= FAR):
         return True
     return held_out is not None and abs(held_out.change) < MOVED and abs(evaluation["delta"]) < 1
 

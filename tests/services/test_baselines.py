@@ -28,7 +28,7 @@ from instruct_tune.generation.answer import Answer
 from instruct_tune.generation.generate import Request, generate
 from instruct_tune.models import lora
 from instruct_tune.models.lora import BASE
-from instruct_tune.tokenization.prompt_template import CHAT, LESSON
+from instruct_tune.tokenization.prompt_template import CHAT, LESSON, PromptTemplate
 
 SETTINGS = GenerationSettings(max_new_tokens=8)
 TRAINING, ROWS = some_examples(9)[:6], some_examples(9)[6:]
@@ -70,16 +70,23 @@ def test_examples_are_short_and_drawn_by_the_seed():
 
 def test_an_answer_after_examples_ends_where_the_next_one_would_begin():
     answers = {
-        "examples": KeptAnswers({0: Answer("yes\n\n### Instruction:\nMore", 9, False), 1: Answer("no", 2, False)})
-    }
-    prepared = dataclasses.replace(beside_nothing(), mark="### Instruction:")
-    assert prepared.answers(answers)["examples"] == [Answer("yes", 9, True), Answer("no", 2, False)]
+        "examples": KeptAnswers({
+            0: Answer("yes\n\nQ: More", 9, False),
+            1: Answer("no", 2, False),
+            2: Answer("See the FAQ: there.", 8, False),
+            3: Answer("Q: at once", 5, False),
+        })
+    }  # fmt: skip
+    prepared = dataclasses.replace(beside_nothing(), mark="Q:", count=lambda text: len(text))
+    assert prepared.answers(answers)["examples"] == [
+        Answer("yes", 3, True), Answer("no", 2, False), Answer("See the FAQ: there.", 8, False), Answer("", 0, True)
+    ]  # fmt: skip
 
 
 def beside_nothing() -> Baselines:
     from instruct_tune.evaluation.predict import AnswererPrompts
 
-    return Baselines((AnswererPrompts("examples", BASE, [[1], [2]]),))
+    return Baselines((AnswererPrompts("examples", BASE, [[1], [2], [3], [4]]),))
 
 
 def test_the_nearest_training_row_answers_in_its_own_words(loaded):
@@ -98,6 +105,9 @@ def test_what_makes_no_sense_is_refused(loaded):
         beside(loaded, "chat", template=CHAT)
     with pytest.raises(DataError, match="max_length counts the prompt"):
         beside(loaded, "examples", settings=GenerationSettings(max_new_tokens=None, max_length=50))
+    bare = PromptTemplate("bare", "{instruction}\nAnswer: ", "{instruction}\n{input}\nAnswer: ")
+    with pytest.raises(DataError, match="nothing tells where an answer ends"):
+        beside(loaded, "examples", template=bare)
 
 
 @pytest.mark.slow

@@ -149,11 +149,17 @@ def test_no_rows_are_an_error(tuned):
     assert str(caught.value) == "There are no held-out rows to evaluate on: raise data.test_size or use more data."
 
 
-def test_one_row_has_no_p_value(tuned, held_out):
+def test_few_rows_have_no_p_value(tuned, held_out):
     result = evaluate(tuned, RUN, LESSON, held_out[:1], SETTINGS)
     assert result.p_value is None
     assert result.base.ci is None
     assert result.to_dict()["rows"] == 1
+    # As likely as heads or tails five times alike, which is no evidence, whatever the bootstrap says.
+    better, worse = [Answer(f"say it {n} times", 4, True) for n in range(6)], [Answer("say no", 2, True)] * 6
+    rows = [Example("Say", "", answer.text) for answer in better]
+    few = summarise(RUN, rows[:5], SETTINGS, worse[:5], better[:5])
+    assert (few.delta > 50, few.p_value) == (True, None)
+    assert summarise(RUN, rows, SETTINGS, worse, better).p_value < 0.05
 
 
 def test_who_ends_by_itself_is_counted():
@@ -162,8 +168,9 @@ def test_who_ends_by_itself_is_counted():
     tuned = [Answer("c", 1, True), Answer("d", 1, True), Answer("", 0, True)]
     result = summarise(RUN, rows, SETTINGS, base, tuned)
     public = result.to_dict()
-    assert (public["base_ended"], public["base_hit_limit"], public["base_empty"]) == (1, 2, 1)
-    assert (public["tuned_ended"], public["tuned_hit_limit"], public["tuned_empty"]) == (3, 0, 1)
+    assert [public[f"base_{name}"] for name in ("ended", "hit_limit", "no_room", "empty")] == [1, 1, 1, 1]
+    assert (public["tuned_ended"], public["tuned_hit_limit"], public["tuned_no_room"]) == (3, 0, 0)
+    assert public["tuned_empty"] == 1
     assert (public["base_tokens"], public["base_mean_tokens"], public["identical"]) == (2, 2 / 3, 1)
     assert [(p.base, p.tuned) for p in result.predictions] == [("a", "c"), ("b", "d"), ("", "")]
 

@@ -20,7 +20,9 @@ def course(held_out=(), own=(), kind="probe"):
     return probes + [{"kind": "train", "step": at, "loss": loss} for at, loss in enumerate(own, 1)]
 
 
-def evaluated(base=8.9, tuned=15.7, p=0.01, ended=(8, 31), rows=40, bp=(1.0, 1.0), cut=None, identical=2, **generation):
+def evaluated(
+    base=8.9, tuned=15.7, p=0.01, ended=(8, 31), rows=40, bp=(1.0, 1.0), cut=None, identical=2, no_room=0, **generation
+):
     return {
         "rows": rows,
         "delta": tuned - base,
@@ -29,6 +31,8 @@ def evaluated(base=8.9, tuned=15.7, p=0.01, ended=(8, 31), rows=40, bp=(1.0, 1.0
         "tuned": {"bleu": tuned, "bp": bp[1]},
         "base_ended": ended[0],
         "tuned_ended": ended[1],
+        "tuned_hit_limit": rows - ended[1] - no_room,
+        "tuned_no_room": no_room,
         "base_cut_bleu": base if cut is None else cut,
         "identical": identical,
         "generation": {"max_new_tokens": 96, "max_length": None, **generation},
@@ -59,7 +63,14 @@ FLAT = course((0.97, 0.968, 0.969), (0.8, 0.81, 0.8, 0.81))
         ("worse", LEARNED, evaluated(tuned=5.3), "though the held-out loss fell from 0.97 to 0.78", "worst first"),
         ("worse", course(), evaluated(tuned=5.3), "no held-out loss was measured", "worst first"),
         ("no_change", FLAT, evaluated(tuned=9.0, identical=3), "3 of 40 answers are the same", "0.2, or more steps"),
-        ("no_change", LEARNED, evaluated(tuned=9.0, identical=39), "39 of 40 answers are the same", "0.2, or more"),
+        ("no_change", LEARNED, evaluated(tuned=9.0, p=0.4, identical=39), "39 of 40 answers are the same", "0.2, or"),
+        # Base was right on the other rows.
+        ("better", LEARNED, evaluated(base=90, tuned=100, p=0.014, identical=36), "10.0 BLEU that is more", "Read"),
+        ("chance", course((3.1, 1.2)), evaluated(p=0.3, identical=38), "could be chance", "more rows"),
+        ("no_room", LEARNED, evaluated(tuned=1, bp=(0, 0), ended=(0, 10), no_room=30),
+         "30 of 40 tuned answers are empty: their prompt leaves no room", "a longer context"),
+        ("no_room", LEARNED, evaluated(tuned=1, bp=(0, 0), ended=(0, 20), no_room=20, max_length=50),
+         "with max_length 50, which counts the prompt too", "without max_length"),
         ("cut", LEARNED, evaluated(tuned=4.3, bp=(0.2, 0.14), ended=(0, 2), max_length=50),
          "38 of 40 tuned answers reached max_length 50, which counts the prompt too", "no max_length"),
         ("cut", LEARNED, evaluated(tuned=4.3, bp=(0.2, 0.14), ended=(0, 2), max_new_tokens=8), "max_new_tokens 8", "r"),

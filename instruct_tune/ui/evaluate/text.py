@@ -44,7 +44,7 @@ def sentence(evaluation: Mapping[str, Any]) -> str:
     chance = (
         f"paired bootstrap p = {evaluation['p_value']:.3f}"
         if evaluation["p_value"] is not None
-        else "no test on one row"
+        else "too few rows for a test"
     )
     if interval := evaluation["delta_ci"]:
         chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
@@ -142,11 +142,17 @@ def score_rows(evaluation: Mapping[str, Any]) -> list[list[Any]]:
         *_parsed_row(evaluation),
         side("ended by themselves", "ended", "{:,}"),
         side("hit the token limit", "hit_limit", "{:,}"),
+        *([side("prompt left no room", "no_room", "{:,}")] if _no_room(evaluation) else []),
         side("empty answers", "empty", "{:,}"),
         side("tokens an answer, mean", "mean_tokens", "{:.1f}"),
         side("decoding, seconds", "seconds", "{:.1f}"),
         side("answers known from an earlier evaluation", "remembered", "{:,}"),
     ]
+
+
+def _no_room(evaluation: Mapping[str, Any]) -> int:
+    """How many answers of both sides are empty because of their prompts; an older evaluation does not tell it."""
+    return sum(evaluation.get(f"{side}_no_room", 0) for side in ("base", "tuned"))
 
 
 def _lengths(report: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from ..pretrained import hub
 from ..pretrained.hub_access import Access
 from ..text.plain_text import counted, shortened
 from ..util.progress import Loading
+from . import hub_csv
 
 if TYPE_CHECKING:
     import datasets
@@ -21,8 +22,6 @@ UNKNOWN_LICENCE = "unknown"
 CARD, SETTINGS_FILE = "README.md", ".huggingface.yaml"
 _REMEDY = "download the file you want and give its path"
 HUB_INFO_SECONDS = 10.0
-MAX_CSV_COLUMNS = 10_000
-"""Columns further on are read as pandas does it."""
 
 
 def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
@@ -98,10 +97,13 @@ def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDi
 
     try:
         builder = datasets.load_dataset_builder(repo, token=access.token)
-        _fetch_files(repo, access, builder.config.data_files, loading)
+        files = _fetch_files(repo, access, builder.config.data_files, loading)
         loading.enter(f"Preparing {repo}")
-        is_csv = hasattr(builder.config, "keep_default_na")
-        options = _csv_options(typed=bool(builder.info.features)) if is_csv else {}
+        options: dict[str, Any] = {}
+        if hub_csv.is_csv(builder):
+            options = hub_csv.options(typed=bool(builder.info.features))
+            for name, file in files.items():
+                hub_csv.check_shape(f"{name} of {repo}", file, builder.config)
         splits = datasets.load_dataset(repo, token=access.token, **options)
     except (datasets.exceptions.DatasetsError, RuntimeError) as error:
         raise _unusable_error(repo, error) from error
@@ -113,19 +115,10 @@ def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDi
     return splits
 
 
-def _csv_options(typed: bool) -> dict[str, Any]:
-    """The options that read CSV as a local file is read: each cell is text, and only an empty cell is empty.
-
-    pandas reads 007 as 7, and None, NA, null and nan as empty cells. ``typed``: the dataset's card gives types, which
-    need an empty cell to be null. Without types an empty cell is an empty text, because a column that is empty in the
-    first 10,000 rows would be given the type of nulls.
-    """
-    as_text = dict.fromkeys(range(MAX_CSV_COLUMNS), str)
-    return {"converters": as_text, "keep_default_na": False, "na_values": "", "na_filter": typed}
-
-
-def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[str]] | None, loading: Loading) -> None:
-    """Download the files that load_dataset needs into the Hub's cache, where it finds them.
+def _fetch_files(
+    repo: str, access: Access, data_files: Mapping[str, Sequence[str]] | None, loading: Loading
+) -> dict[str, Path]:
+    """Download the files that load_dataset needs into the Hub's cache, where it finds them; returns their paths.
 
     load_dataset would download them itself, but without progress and without a way to cancel. Here each chunk is
     counted and can be the last. No partial file is left behind.
@@ -137,7 +130,7 @@ def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[st
     resolved = [HfFileSystem(token=access.token).resolve_path(name) for name in names]
     files = [file for file in resolved if isinstance(file, HfFileSystemResolvedRepositoryPath)]
     if not files:
-        return
+        return {}
     revision = files[0].revision
     paths = [file.path_in_repo for file in files]
     sizes = {
@@ -148,7 +141,10 @@ def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[st
     check_download(repo, sum(sizes.values()))
     loading.enter(f"Downloading {repo} ({counted(len(paths), 'file')})", sum(sizes.values()))
     file_sizes = {path: sizes.get(path, 0) for path in paths}
-    hub.download_all(repo, file_sizes, loading, repo_type="dataset", revision=revision, token=access.token)
+    which = {"repo_type": "dataset", "revision": revision, "token": access.token}
+    last = hub.download_all(repo, file_sizes, loading, **which)
+    root = last.parents[len(Path(paths[-1]).parts) - 1]
+    return {path: root / path for path in paths}
 
 
 def _unusable_error(repo: str, error: Exception) -> DataError:
@@ -185,7 +181,7 @@ def _cached_builder(repo: str) -> Cache:
     owner, _, name = repo.partition("/")
     copies = Path(config.HF_DATASETS_CACHE, f"{owner}___{camelcase_to_snakecase(name)}")
     options: dict[str, Any] = {}
-    for csv in (_csv_options(typed=False), _csv_options(typed=True)):
+    for csv in (hub_csv.options(typed=False), hub_csv.options(typed=True)):
         # What ``datasets`` puts behind the name of a configuration in its cache for these options.
         suffix = BuilderConfig("default").create_config_id(csv).removeprefix("default")
         for copy in copies.glob(f"*{suffix}"):

@@ -1,5 +1,6 @@
 """Downloads of Hub datasets: counted, stopped, refused; against a small local Hub."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -185,7 +186,7 @@ def test_a_download_that_is_too_large_is_refused(monkeypatch):
 
 
 # Runs in its own process, as above.
-LOADS_CARDS = """
+OUTCOMES = """
 import json, sys
 from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import LabError
@@ -223,7 +224,7 @@ def test_a_card_that_takes_rows_from_elsewhere_is_refused_without_a_request_ther
         with serving_hub(ToyHub(repos)) as address:
             environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
             done = subprocess.run(
-                [sys.executable, "-W", "ignore", "-c", LOADS_CARDS, *repos],
+                [sys.executable, "-W", "ignore", "-c", OUTCOMES, *repos],
                 env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
             )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -233,3 +234,35 @@ def test_a_card_that_takes_rows_from_elsewhere_is_refused_without_a_request_ther
     assert "some/torn" in torn
     assert own == 10
     assert inner.requests == []
+
+
+@pytest.mark.slow
+def test_a_csv_whose_rows_are_not_as_wide_as_its_header_is_refused(tmp_path):
+    """pandas would take the first column for row names, and each answer for an instruction."""
+    rows = [f"q{n},a{n}" for n in range(20)]
+    semicolons = b"---\nconfigs:\n- config_name: default\n  data_files: rows.csv\n  sep: ;\n---\n"
+    texts = {
+        "some/wider": ["instruction,output", "Explain a, b and c,a", *rows],
+        "some/comma": ["instruction,output", *(f"{row}," for row in rows)],
+        "some/narrower": ["instruction,output", *rows, "q"],
+        "some/twice": ["output,output", *rows],
+        "some/whole": ["instruction,output", "", '"q, ""r""\n",a', *rows],
+        "some/marks": ["instruction;output", *(row.replace(",", ";") for row in rows)],
+    }
+    repos = {name: {"rows.csv": "\n".join(lines).encode()} for name, lines in texts.items()}
+    repos["some/marks"]["README.md"] = semicolons
+    repos["some/packed"] = {"rows.csv.gz": gzip.compress(repos["some/narrower"]["rows.csv"])}
+    with serving_hub(ToyHub(repos)) as address:
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", OUTCOMES, *repos],
+            env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    wider, comma, narrower, twice, whole, marks, packed = json.loads(done.stdout.splitlines()[-1])
+    assert wider.startswith("Row 1 of rows.csv of some/wider has 3 cells where the header has 2: download the file")
+    assert "Row 1 of rows.csv of some/comma has 3 cells" in comma
+    assert "Row 21 of rows.csv of some/narrower has 1 cell where" in narrower
+    assert "more than one column 'output'" in twice
+    assert (whole, marks) == (21, 20)
+    assert "Row 21 of rows.csv.gz" in packed

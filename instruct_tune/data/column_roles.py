@@ -1,6 +1,7 @@
 """Find non-empty columns that change what a row means; dropping them silently would train on different rows.
 
-A system prompt can go in front of the instruction. Tools and earlier turns have no place in a row of three texts.
+A system prompt can go in front of the instruction. Tools, earlier turns and pictures have no place in a row of three
+texts.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ _SYSTEM_NAMES = (
 _CONTEXT_NAMES = (
     ("tools",), ("available", "tools"), ("functions",), ("history",), ("chat", "history"), ("conversation", "history"),
     ("dialog", "history"), ("dialogue", "history"), ("message", "history"), ("chat", "template", "kwargs"),
+    ("documents",), ("image",), ("images",), ("audio",), ("audios",), ("video",), ("videos",),
 )  # fmt: skip
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
@@ -92,13 +93,20 @@ def conversations_in(names: Sequence[str], columns: Columns, holds_text: HoldsTe
     return _conversations(names)
 
 
+def beside_conversations(names: Sequence[str], columns: Columns) -> str | None:
+    """Return the column that the conversations may refer to but do not hold; None if there is none."""
+    used = (columns.input, columns.system, *columns.ignore)
+    others = [name for name in names if name not in used and not changes_meaning(name)]
+    return _best_match(("instruction", *_INPUT), others, inside_names=False)
+
+
 def is_system(name: str) -> bool:
     """Whether a column of that name holds system prompts."""
     return tuple(_words(name)) in _SYSTEM_NAMES
 
 
 def changes_meaning(name: str) -> bool:
-    """Whether a column of that name changes what a row means, as system prompts, tools and earlier turns do."""
+    """Whether a column of that name changes what a row means, as system prompts, tools, earlier turns, pictures do."""
     return tuple(_words(name)) in (*_SYSTEM_NAMES, *_CONTEXT_NAMES)
 
 

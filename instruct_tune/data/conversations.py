@@ -3,7 +3,7 @@
 A chat dataset stores each row as a list of messages, ``{"role": …, "content": …}`` or (ShareGPT) ``{"from": …,
 "value": …}``, sometimes as JSON text. A system message goes in front of the instruction. Longer conversations are
 rejected: this lab trains on single turns, and cutting one would change its meaning. Messages with more than text
-are rejected too: tool calls, or a weight of 0.
+are rejected too: tool calls, reasoning, pictures, or a weight of 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from ..text.plain_text import counted
 from .cell_text import from_json, is_empty, text_in
 
 _USER, _ASSISTANT = ("user", "human"), ("assistant", "gpt", "bot", "model", "chatgpt")
-_MORE_THAN_TEXT = ("tool_calls", "function_call", "reasoning_content", "thinking")
+_MORE_THAN_TEXT = (
+    "tool_calls", "function_call", "reasoning_content", "reasoning", "thinking", "image", "images", "audio", "video",
+    "videos",
+)  # fmt: skip
 # Fields of OpenAI and axolotl that set whether an answer is trained on.
 _WEIGHTS = ("weight", "train", "training", "loss")
 

@@ -68,6 +68,14 @@ def test_a_conversations_system_column_is_proposed_too(tab, tmp_path):
     assert "Proposed" not in again["data-summary"]
 
 
+def test_a_column_that_a_conversation_may_refer_to_is_named(tab, tmp_path):
+    source = write(tmp_path / "grounded.json", [{"context": "Bob won the match.", "messages": TURN}] * 9)
+    note = "The column context is not used: if the conversations refer to it, they lack it."
+    assert note in shown(tab, source)["data-summary"]
+    assert note not in shown(tab, source, **{"data.columns.input": "context"})["data-summary"]
+    assert note not in shown(tab, source, **{"data.columns.ignore": "context"})["data-summary"]
+
+
 def test_what_cannot_be_mapped_is_left_out_in_its_box_alone(tab, tmp_path):
     source = write(tmp_path / "tools.json", [{"tools": ["search"], "messages": TURN}] * 9)
     with pytest.raises(LabError, match=r"tools.* in 9 rows"):

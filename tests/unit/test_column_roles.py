@@ -77,6 +77,9 @@ def test_the_settings_in_the_message_load_the_rows(tmp_path):
         ("conversationHistory", {"turns": ["Who?"]}),
         ("system", {"persona": "pirate"}),
         ("chat_template_kwargs", {"enable_thinking": False}),
+        ("documents", [{"title": "Rome", "text": "A city."}]),
+        ("image", "00453/1.jpg"),
+        ("images", [{"bytes": None, "path": "1.jpg"}]),
     ],
 )
 def test_what_no_text_can_hold_is_refused_unless_it_is_left_out_on_purpose(tmp_path, row, name, value):
@@ -156,6 +159,8 @@ def test_a_system_column_must_be_there_and_hold_texts(tmp_path):
         ({"weight": 0.5}, "its answer has weight '0.5'"),
         ({"tool_calls": [{"name": "search"}]}, "a message in it has tool_calls"),
         ({"reasoning_content": "Let me see."}, "a message in it has reasoning_content"),
+        ({"reasoning": "Let me see."}, "a message in it has reasoning"),
+        ({"images": ["1.jpg"]}, "a message in it has images"),
     ],
 )
 def test_a_message_that_is_more_than_its_text_is_refused_unless_on_purpose(tmp_path, message, reason):

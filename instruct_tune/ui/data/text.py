@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...config.run_config import Columns
-from ...data.columns import conversations_in, propose
+from ...data.columns import beside_conversations, conversations_in, propose
 from ...data.paging import RowsPage
 from ...data.preview import FirstRows
 from ...data.splits import Example
@@ -53,7 +53,10 @@ def columns_sentence(summary: Mapping[str, Any], columns: Columns, proposed: boo
             "under *Columns and split*."
         )
     if column := conversations_in(columns_of_source, columns):
-        return f"Each conversation in the column {plain(column)} was read as one instruction and its output."
+        read = f"Each conversation in the column {plain(column)} was read as one instruction and its output."
+        beside = beside_conversations(columns_of_source, columns)
+        unused = f" The column {plain(beside)} is not used: if the conversations refer to it, they lack it."
+        return read + (unused if beside else "")
     likely = propose(columns_of_source)
     if likely and likely.input and columns.input not in columns_of_source and likely.input not in used.values():
         return (

@@ -27,9 +27,12 @@ MAX_PAIRS, FEWEST_COMPARED = 1_000_000, 50
 those of one template, each is compared with the nearest in length, drawn where many have the same."""
 MIXING = 2_654_435_761
 """Knuth's multiplier: consecutive numbers times it, modulo 2**32, are far apart."""
+TEMPLATE_ROWS = 5
+"""A sentence or line in this many different texts is a template's, and says nothing about which texts are copies."""
 BLOCK = 1 << 17
 """Pairs per block, so that a block's arrays fit in the processor's cache."""
 
+_SENTENCE = re.compile(r"\n|(?<=[.:?!])\s")
 _WORD = re.compile(r"\w+|[^\w\s]")
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """The scripts that are written without spaces: Thai, Lao, Burmese, Khmer, kana and Han."""
@@ -50,7 +53,9 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearP
 
     Word order counts: Celsius to Fahrenheit is not Fahrenheit to Celsius. Exact copies are paired with the first
     of them only. Sorted by index. Pairs that share less than ``SHARED_WORDS`` of their words are left out, however
-    similar their letters are. Of very many texts that are alike, not all pairs are found (``MAX_PAIRS``).
+    similar their letters are, and so are pairs that are alike only in what ``TEMPLATE_ROWS`` texts have in common: a
+    system prompt, or the instruction of a task. Of very many texts that are alike, not all pairs are found
+    (``MAX_PAIRS``).
     """
     import numpy
     from rapidfuzz import fuzz, process
@@ -76,10 +81,25 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearP
         dtype=numpy.float64,
         workers=-1,
     )
-    for first, second, ratio in zip(firsts, seconds, ratios.tolist(), strict=True):
-        if ratio and _shares_words(sets[first], sets[second]):
-            pairs.append(NearPair(place[first], place[second], ratio / 100))
+    near = [
+        (first, second, ratio)
+        for first, second, ratio in zip(firsts, seconds, ratios.tolist(), strict=True)
+        if ratio and _shares_words(sets[first], sets[second])
+    ]
+    own = _own_parts([texts[index] for index in place]) if near else []
+    pairs += [
+        NearPair(place[first], place[second], ratio / 100)
+        for first, second, ratio in near
+        if fuzz.ratio(own[first], own[second]) >= 100 * threshold
+    ]
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
+
+
+def _own_parts(texts: Sequence[str]) -> list[str]:
+    """Each text without the sentences and lines that ``TEMPLATE_ROWS`` of these different texts have in common."""
+    parts = [[" ".join(_WORD.findall(part)) for part in _SENTENCE.split(text.lower())] for text in texts]
+    rows = Counter(part for of_text in parts for part in set(of_text))
+    return [" ".join(part for part in of_text if part and rows[part] < TEMPLATE_ROWS) for of_text in parts]
 
 
 def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:

@@ -136,7 +136,7 @@ def make_report(
         train_rows=len(train),
         test_rows=len(test),
         with_input=sum(bool(row.input.strip()) for row in train) / len(train),
-        empty_answers=sum(not row.output.strip() for row in rows),
+        empty_answers=sum(not row.output.strip() for row in train),
         lengths={name: describe(values) for name, values in lengths.items()},
         max_length=max_length,
         dropped_by_max_length=sum(length > max_length for length in tokens.get("row_tokens", ())),

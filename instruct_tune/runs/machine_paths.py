@@ -17,6 +17,7 @@ from ..data.sources import HUB_PREFIX
 from ..data.upload_names import uploaded_as
 from ..pretrained.locate import LOCAL_FOLDER
 from ..store.run import Run
+from .provenance import EARLIER_SPLITS
 from .scrub import without_own_prompts
 
 # An absolute path with at least two components, which is not part of a URL or of another word.
@@ -96,6 +97,8 @@ def _names(run: Run) -> dict[str, str]:
     model, source = run.config["model"], run.config["data"]["source"]
     local = run.provenance.get("weights_source") == LOCAL_FOLDER or _is_folder(model)
     names = {model: last_name(model)} if local else {}
+    # Of the runs that it continues.
+    names |= {split["source"]: source_to_share(split["source"]) for split in run.provenance.get(EARLIER_SPLITS, ())}
     return {path: name for path, name in (names | {source: source_to_share(source)}).items() if name and path != name}
 
 

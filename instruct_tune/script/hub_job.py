@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from ..config.run_config import RunConfig
+from ..tokenization.prompt_template import template_of_run
 from .code import Line, Section, assign, code
 from .outgoing import outgoing
 from .record import Record
@@ -104,6 +105,11 @@ def _back(config: RunConfig, repo: str) -> Iterator[Line]:
             "base_bleu": scores["base"],
             "bleu_rows": len(references),
         }
+    """)
+    if template_of_run(config.template, {}).chat:
+        # A template may write the date: the run is asked with what it was trained with.
+        yield Line('provenance |= {"chat_before": BEFORE, "chat_after": AFTER}', ("template",))
+    yield from code("""
         if arguments.load_best_model_at_end:
             provenance["kept_step"] = trainer.state.best_global_step
         if state.is_main_process:

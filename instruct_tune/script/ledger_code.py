@@ -43,8 +43,10 @@ def after_split() -> Iterator[Line]:
         "Leakage: a training row that nearly repeats a held-out one would make the score too good.", FILTERS
     )
     yield Line("held_out_questions = [question(row) for row in held_out]", (FILTERS,))
+    yield Line("own = own_parts([*train, *held_out])", (FILTERS,))
     yield Line(
-        "clean = [at for at, row in enumerate(train) if not is_near(question(row), held_out_questions)]", (FILTERS,)
+        "clean = [at for at, row in enumerate(train) if not is_near(question(row), held_out_questions, own)]",
+        (FILTERS,),
     )
     yield Line("train = train.select(clean)", (FILTERS,))
 
@@ -113,11 +115,11 @@ def _language_guess() -> tuple[str, ...]:
 def _near_duplicates(step: NearDuplicates) -> Iterator[Line]:
     yield from assign("SIMILAR", step.threshold)
     yield from code("""
-        kept, questions, seen = [], [], set()
+        kept, questions, seen, own = [], [], set(), own_parts(rows)
         for row in rows:
             text = question(row)
             # An exact copy of any earlier row goes; a near one only where the earlier row stayed.
-            if text not in seen and not is_near(text, questions, SIMILAR):
+            if text not in seen and not is_near(text, questions, own, SIMILAR):
                 kept.append(row)
                 questions.append(text)
             seen.add(text)
@@ -181,6 +183,7 @@ _CODE: dict[str, Callable[[Any], Iterator[Line] | list[Line]]] = {
 
 _NEAR_CODE = code('''
     import re
+    from collections import Counter
 
     from rapidfuzz import fuzz, process
 
@@ -190,12 +193,26 @@ _NEAR_CODE = code('''
         return " ".join(re.findall(r"\\w+|[^\\w\\s]", f"{row['instruction']}\\n{row['input']}".lower()))
 
 
-    def is_near(text, others, similar=0.9):
-        """Whether a text shares nearly its letters, in their order, and 70% of its words with one of the others."""
+    def own_parts(rows):
+        """Question -> what it is without the sentences and lines that five different questions have in common."""
+        parts = {}
+        for row in rows:
+            split = re.split(r"\\n|(?<=[.:?!])\\s", f"{row['instruction']}\\n{row['input']}".lower())
+            parts.setdefault(question(row), [" ".join(re.findall(r"\\w+|[^\\w\\s]", part)) for part in split])
+        common = Counter(part for of_one in parts.values() for part in set(of_one))
+        return {text: " ".join(p for p in of_one if p and common[p] < 5) for text, of_one in parts.items()}
+
+
+    def is_near(text, others, own, similar=0.9):
+        """Whether a text shares nearly its letters, in their order, and 70% of its words with one of the others.
+
+        So do their ``own`` parts: a system prompt, or the instruction of a task, makes no copies.
+        """
         words = set(text.split())
         for other, _, _ in process.extract(text, others, scorer=fuzz.ratio, score_cutoff=100 * similar, limit=None):
             shared = len(words & set(other.split()))
-            if shared >= 0.7 * (len(words) + len(set(other.split())) - shared):
+            alike = fuzz.ratio(own[text], own[other]) >= 100 * similar
+            if alike and shared >= 0.7 * (len(words) + len(set(other.split())) - shared):
                 return True
         return False
 

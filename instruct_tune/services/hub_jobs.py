@@ -18,7 +18,7 @@ from ..config.catalog import TINY_MODEL
 from ..config.run_config import RunConfig
 from ..config.viewer import Viewer
 from ..data.sources import is_on_hub
-from ..errors import BusyError, DataError, ModelError, NotFoundError, NotYoursError
+from ..errors import BusyError, DataError, ModelError, NotFoundError
 from ..pretrained import hub_jobs
 from ..pretrained.hub_jobs import Flavor
 from ..pretrained.hub_token import HubToken
@@ -143,7 +143,7 @@ class HubJobs:
         nothing is started. Raises LabErrors for what is wrong before anything is sent.
         """
         trained, name = self._trained(viewer, run_id, config)
-        rows = self._rows_file(viewer, trained)
+        rows = self._rows_file(trained)
         price = self.quote(own, flavor, minutes)
         if not isinstance(at_most_usd, (int, float)) or isinstance(at_most_usd, bool) or not price <= at_most_usd:
             raise DataError(f"{flavor} for {minutes:,} minutes costs at most ${price:,.2f}: agree to that first.")
@@ -224,13 +224,11 @@ class HubJobs:
             )
         return trained, run.name if run else "A configuration"
 
-    def _rows_file(self, viewer: Viewer, config: RunConfig) -> Files:
+    def _rows_file(self, config: RunConfig) -> Files:
         """The file of the rows by its name beside the script, where they are not on the Hub or in the script."""
         source = config.data.source
         if source == "bundled" or is_on_hub(source):
             return {}
-        if self._access.multi_user and not viewer.host and not self._uploads.owns(viewer, source):
-            raise NotYoursError("These rows are a file of the lab's machine: upload your own, or choose a dataset.")
         self._uploads.require_present(source)
         file = Path(source).expanduser()
         if not file.is_file():
@@ -244,7 +242,7 @@ class HubJobs:
 
     def _stored(self, viewer: Viewer) -> list[HubJob]:
         everybody = not self._access.multi_user
-        jobs = self._files.read(None if everybody else [None] if viewer.host else viewer.ids)
+        jobs = self._files.read(None if everybody else [None, *viewer.ids] if viewer.host else viewer.ids)
         return [each.job if (each := self._followers.get(job.id)) and each.is_alive else job for job in jobs]
 
     def _job(self, viewer: Viewer, job_id: str) -> HubJob:

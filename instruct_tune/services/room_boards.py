@@ -151,7 +151,7 @@ class RoomBoards:
             run.config,
             self._evaluations.progress(HOST, run.id),
             score["bleu"] if score else None,
-            tuple(score["ci"]) if score else None,
+            tuple(score["ci"]) if score and score["ci"] else None,
             group,
         )
 

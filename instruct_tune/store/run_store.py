@@ -197,7 +197,9 @@ class RunStore:
             db.execute(f"UPDATE runs SET {columns}, {_NEXT_REVISION} WHERE id = ?", (*fields.values(), run_id))
             if "status" in fields or "phase" in fields:
                 status_log.note(db, run_id, reason or fields.get("message", ""), traceback)
-        if fields.keys() & _SNAPSHOT_FIELDS or fields.get("phase") == "saving":
+        # A run that trains has its snapshot with each checkpoint.
+        ended = "facts" in fields and self.get(run_id).ended is not None
+        if ended or fields.keys() & _SNAPSHOT_FIELDS or fields.get("phase") == "saving":
             self._write_snapshot(run_id)
 
     def mark_stopping(self, run_id: str, reason: str = "A stop was asked for.") -> bool:

@@ -14,6 +14,7 @@ from labs import PATIENCE, opened, smoke, trained
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.store import archive as module
+from instruct_tune.store import snapshot
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
@@ -212,3 +213,13 @@ def test_a_damaged_folder_does_not_take_the_copy_with_it(places):
     with opened(data) as lab:
         lab.housekeeping.update_archive()
     assert len(copies(bucket)) == 1
+
+
+def test_what_changes_after_a_run_has_ended_is_in_its_copy(places):
+    """A change of the provenance alone is one, such as that the host keeps a visitor's run."""
+    with opened(places[0]) as lab:
+        run = lab.store.create("a visitor's", smoke().to_dict())
+        lab.store.update(run.id, status="finished", ended=1.0)
+        lab.store.update(run.id, name="kept")
+        lab.store.update(run.id, provenance={"expires": False})
+        assert "expires" in (lab.store.folder(run.id) / snapshot.FILE).read_text()

@@ -24,6 +24,7 @@ TRAIN = [
 TEST = [
     Example("Add two numbers, and return their sum.", "", "a + b"),
     Example("Count the vowels in a text.", "", "sum(c in 'aeiou' for c in text)"),
+    Example("Say nothing to this either.", "", ""),
 ]
 
 
@@ -33,7 +34,7 @@ def report():
 
 
 def test_counts(report):
-    assert (report["reported"], report["empty_answers"]) == ({"train": 6, "test": 2}, 1)
+    assert (report["reported"], report["empty_answers"]) == ({"train": 6, "test": 3}, 1)
     assert report["with_input"] == pytest.approx(1 / 6)
 
 

@@ -1,5 +1,6 @@
 """A run as a job on a toy Hub: its price, each state and each fault."""
 
+import dataclasses
 import threading
 
 import hub_job_lab
@@ -11,7 +12,7 @@ from labs import smoke, until, write_rows
 from toy_uploads import Fault
 
 from instruct_tune.config.viewer import ANONYMOUS
-from instruct_tune.errors import BusyError, DataError, HubError, ModelError, NotFoundError, NotYoursError
+from instruct_tune.errors import BusyError, DataError, HubError, ModelError, NotFoundError
 from instruct_tune.pretrained import hub_faults, hub_jobs
 from instruct_tune.pretrained.hub_token import HubToken
 from instruct_tune.store import hub_jobs as stored
@@ -231,7 +232,9 @@ def test_a_token_that_is_taken_back_ends_the_following_until_another_is_given(la
 def test_a_job_is_its_persons_alone(lab, running, toy, monkeypatch):
     monkeypatch.setattr(lab.access, "_multi_user", True)
     job_id = running["job_id"]
-    assert lab.hub_jobs.jobs(PERSON)[0]["job_id"] == job_id
+    # Also while they host a room, which makes them the lab's host.
+    for person in (PERSON, dataclasses.replace(PERSON, host=True)):
+        assert lab.hub_jobs.jobs(person)[0]["job_id"] == job_id
     for stranger in (BOB, ANONYMOUS):
         assert lab.hub_jobs.jobs(stranger) == []
         for look in (
@@ -253,7 +256,7 @@ def test_an_untrainable_job_is_refused_without_a_hub_request(lab, toy, monkeypat
     assert "The rows of gone.json are gone" in refusal(started, lab, config=gone, error=DataError)
     monkeypatch.setattr(lab.access, "_multi_user", True)
     others = {**CONFIG, "data": {"source": own}}
-    assert "a file of the lab's machine" in refusal(started, lab, config=others, error=NotYoursError)
+    assert "This lab is hosted" in refusal(started, lab, config=others, error=DataError)
     assert toy.requests == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -21,9 +22,11 @@ from instruct_tune.runs.machine_paths import (
     is_path,
     last_name,
     ledger_to_share,
+    shared,
     short_paths,
     source_to_share,
 )
+from instruct_tune.runs.provenance import EARLIER_SPLITS
 from instruct_tune.ui.data.filters import found_again
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -219,3 +222,12 @@ def test_names_and_paths_are_distinguished():
     assert [source_to_share(each) for each in ("bundled", "codealpaca-20k", "hub:a/b", "/x/y.json", "x/y.csv")] == [
         "bundled", "codealpaca-20k", "hub:a/b", "y.json", "y.csv",
     ]  # fmt: skip
+
+
+def test_a_run_that_goes_on_names_no_folder_of_the_data_before(lab, run_id, place):
+    """The rows that its adapter was trained on may have been another file, or an upload."""
+    run = lab.runs.get(HOST, run_id)
+    before = [{"source": f"{place}/clinic/patients.jsonl", "seed": 1}, {"source": "bundled", "seed": 2}]
+    continued = dataclasses.replace(run, provenance={**run.provenance, EARLIER_SPLITS: before})
+    sent = shared(continued).provenance[EARLIER_SPLITS]
+    assert [split["source"] for split in sent] == ["patients.jsonl", "bundled"]

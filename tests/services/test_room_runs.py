@@ -181,6 +181,14 @@ def test_tied_runs_share_a_rank(lab, room):
         lab.room_activities.evaluate(ANN, room, "recorded-good")
 
 
+def test_a_run_that_was_evaluated_on_one_row_has_no_interval(lab, room):
+    run_id = lab.training.start(ANN, smoke())
+    lab.training.wait(run_id, PATIENCE)
+    lab.evaluations.start(ANN, run_id, 1).result(PATIENCE)
+    (run,) = lab.room_boards.board(lab.rooms.get(room)).runs
+    assert (run.bleu is None, run.ci) == (False, None)
+
+
 def test_visitors_of_the_lab_see_the_rooms_runs_as_ever(lab, room):
     run_id = lab.training.start(ANN, smoke())
     lab.training.wait(run_id, PATIENCE)

@@ -49,6 +49,18 @@ def test_one_changed_word_in_a_long_text_is_near():
     assert THRESHOLD <= pair.similarity < 1
 
 
+def test_texts_that_are_alike_in_their_template_alone_are_no_copies():
+    """A system prompt before each question, and the instruction of a task before each input."""
+    system = "You are a helpful assistant who answers in one short sentence, and explains each step to a child. "
+    task = "Classify the sentiment of the review below as positive, negative or neutral, and say nothing else:\n"
+    questions = ["Who wrote Hamlet?", "How far is the moon?", "What is 12 times 7?", "Name a fruit.", "Why is it dark?"]
+    for before in (system * 3, task * 3):
+        texts = [before + question for question in questions]
+        assert near_pairs(texts) == []
+        copied = near_pairs([*texts, before + "Who wrote  hamlet ?", before + "How far is the moon"])
+        assert [(pair.first, pair.second) for pair in copied] == [(0, 5), (1, 6)]
+
+
 def test_a_text_that_stands_there_a_thousand_times_is_paired_with_its_first_copy_only():
     assert len(near_pairs(["the same"] * 1000)) == 999
 

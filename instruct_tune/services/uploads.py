@@ -67,7 +67,12 @@ class Uploads:
         return self.folder / viewer.id
 
     def owns(self, viewer: Viewer, source: str) -> bool:
-        """Whether a source is an upload that ``viewer`` may use; the host may use all."""
+        """Whether a source is an upload that ``viewer`` may use; the host may use all.
+
+        What the host of a room uploaded is theirs on a lab of one user after the room too.
+        """
+        if self._access.owns_machine(viewer) and is_inside(source, self.folder) and self.owner(source) is None:
+            return True
         folders = [self.folder] if viewer.host else [self.folder / each for each in viewer.ids]
         return any(is_inside(source, folder) for folder in folders)
 

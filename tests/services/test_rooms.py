@@ -65,6 +65,16 @@ def test_while_a_room_is_open_its_host_alone_names_files_and_models_of_the_machi
     assert lab.configs.read(host, named[1]).model == str(tmp_path / "model")
 
 
+def test_what_a_host_uploads_is_theirs_after_the_room(lab, tmp_path):
+    room, file = opened_room(lab), Path(write_rows(tmp_path / "mine.jsonl", make_rows(20)))
+    host = lab.access.known(TEACHER)
+    config = {"data": {"source": str(lab.uploads.keep(host, file))}}
+    with pytest.raises(DataError, match="hosted"):
+        lab.configs.read(ANN, config)
+    lab.rooms.end(host, room)
+    assert lab.datasets.preview(TEACHER, config)["rows_loaded"] == 20
+
+
 def test_what_the_host_read_by_their_login_is_no_guests(lab, monkeypatch):
     """A copy in memory would be served without a question to the Hub."""
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_of_the_host")

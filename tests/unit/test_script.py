@@ -356,3 +356,10 @@ def test_a_job_measures_bleu_as_the_configuration_says_and_not_as_an_evaluation_
     assert "num_beams=5" in script(QUICK, record)
     without = replace(record, evaluation=None)
     assert job_script(QUICK, "ann/run", record) == job_script(QUICK, "ann/run", without)
+
+
+def test_a_job_brings_its_chat_prompt_back():
+    """A chat template may write the date, which is another one when the run is asked."""
+    recorded = 'provenance |= {"chat_before": BEFORE, "chat_after": AFTER}'
+    assert recorded in job_script(replace(QUICK, template="chat"), "own/job")
+    assert recorded not in job_script(replace(QUICK, template="lesson"), "own/job")

@@ -86,8 +86,8 @@ class Side:
         return {name: self.report.to_dict(), **{f"{name}_{each}": value for each, value in self.counts().items()}}
 
     def counts(self) -> dict[str, Any]:
-        """All fields but the report, and ``mean_tokens`` an answer."""
-        names = ("ended", "hit_limit", "no_room", "empty", "exact", "tokens", "seconds")
+        """All fields but the report, and ``mean_tokens`` an answer; ``no_room`` where there is any."""
+        names = ("ended", "hit_limit", *(["no_room"] if self.no_room else []), "empty", "exact", "tokens", "seconds")
         mean = self.tokens / max(1, self.ended + self.hit_limit + self.no_room)
         return {**{name: getattr(self, name) for name in names}, "mean_tokens": mean}
 

@@ -151,7 +151,7 @@ def score_rows(evaluation: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _no_room(evaluation: Mapping[str, Any]) -> int:
-    """How many answers of both sides are empty because of their prompts; an older evaluation does not tell it."""
+    """How many answers of both sides are empty because of their prompts."""
     return sum(evaluation.get(f"{side}_no_room", 0) for side in ("base", "tuned"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,16 +56,17 @@ def check_shape(name: str, file: Path, config: Any) -> None:
         with read(file, "rt", encoding=config.encoding or "utf-8-sig", newline="") as text:
             rows = (row for row in csv.reader(text, delimiter=config.sep, quotechar=config.quotechar) if row)
             header = next(rows, [])
-            if repeated := next((column for column in header if header.count(column) > 1), None):
-                raise DataError(f"{name} has more than one column {repeated!r}: {_REMEDY}.")
+            repeated = [column for column, count in Counter(header).items() if count > 1]
+            if repeated:
+                raise DataError(f"{name} has more than one column {repeated[0]!r}: {_REMEDY}.")
             for number, row in enumerate(rows, start=1):
                 if len(row) != len(header):
                     cells = counted(len(row), "cell")
                     raise DataError(
                         f"Row {number} of {name} has {cells} where the header has {len(header)}: {_REMEDY}."
                     )
-    except (UnicodeDecodeError, csv.Error):
-        # pandas says what is wrong with it.
+    except (ValueError, TypeError, LookupError, EOFError, csv.Error):
+        # An encoding or a mark that the card names, or the text: pandas says what is wrong with it.
         return
 
 

@@ -251,6 +251,9 @@ def test_a_csv_whose_rows_are_not_as_wide_as_its_header_is_refused(tmp_path):
     }
     repos = {name: {"rows.csv": "\n".join(lines).encode()} for name, lines in texts.items()}
     repos["some/marks"]["README.md"] = semicolons
+    for fault, line in {"encoding": "encoding: none-such", "quote": "quotechar: ab"}.items():
+        card = semicolons.replace(b"sep: ;", line.encode())
+        repos[f"some/{fault}"] = {"rows.csv": repos["some/whole"]["rows.csv"], "README.md": card}
     repos["some/packed"] = {"rows.csv.gz": gzip.compress(repos["some/narrower"]["rows.csv"])}
     with serving_hub(ToyHub(repos)) as address:
         environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
@@ -259,10 +262,12 @@ def test_a_csv_whose_rows_are_not_as_wide_as_its_header_is_refused(tmp_path):
             env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    wider, comma, narrower, twice, whole, marks, packed = json.loads(done.stdout.splitlines()[-1])
+    wider, comma, narrower, twice, whole, marks, encoding, quote, packed = json.loads(done.stdout.splitlines()[-1])
     assert wider.startswith("Row 1 of rows.csv of some/wider has 3 cells where the header has 2: download the file")
     assert "Row 1 of rows.csv of some/comma has 3 cells" in comma
     assert "Row 21 of rows.csv of some/narrower has 1 cell where" in narrower
     assert "more than one column 'output'" in twice
     assert (whole, marks) == (21, 20)
     assert "Row 21 of rows.csv.gz" in packed
+    assert "cannot be used as the Hub has it" in encoding
+    assert "cannot be used as the Hub has it" in quote

@@ -162,7 +162,7 @@ def _read_csv(file: BinaryIO, name: str, columns: Columns, mark: str | None = No
 
 _LINE_END = re.compile(r"\r\n?|\n")
 """A lone carriage return ends the lines of spreadsheets that were written on an old Mac."""
-_SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?[ ,;]*(?:\r\n?|\n|$)', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?[ ,;]*(?:\r\n?|\n|$)', re.IGNORECASE)
 
 
 def cells_of(text: str, mark: str | None = None) -> tuple[str, str, int]:
@@ -170,7 +170,7 @@ def cells_of(text: str, mark: str | None = None) -> tuple[str, str, int]:
 
     Excel may write the separator in a first line of its own, ``sep=;``, which is not the header.
     """
-    if named := _SEPARATOR_LINE.match(text):
+    if named := SEPARATOR_LINE.match(text):
         return named[1], text[named.end() :], 1
     return mark or _delimiter(text), text, 0
 

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ..config.environment import check_upload
+from ..config.run_config import RunConfig
 from ..data.json_text import lines, parse
 from ..data.utf8 import decode
 from ..errors import DataError, HubError
@@ -25,7 +26,7 @@ from ..pretrained import hub
 from ..pretrained.locate import LOCAL_FOLDER
 from ..pretrained.repository import Repository
 from ..runs.machine_paths import is_path, last_name
-from ..runs.provenance import NOT_IMPORTED, ROWS, TRAINING
+from ..runs.provenance import EARLIER_SPLITS, NOT_IMPORTED, ROWS, TRAINING, split_of
 from ..store.connection import FULL
 from ..text.plain_text import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
 from ..tokenization.prompt_template import MARKUP_KEYS
@@ -37,6 +38,8 @@ MAX_WEIGHTS, MAX_METRICS_TEXT, MAX_TEXT = 1 << 30, 64 << 20, 4 << 20
 """The most unpacked bytes of the weights, of the metrics, and of each other file."""
 MAX_FILES = 1000
 READ_FILES = (CONFIG_FILE, WEIGHTS_FILE, "run_config.json", "facts.json", "metrics.jsonl")
+MAX_SPLITS = 100
+"""The most runs that an imported run may have gone on from, one after the other."""
 MAX_METRICS, LONGEST_METRIC = 100_000, 10_000
 """The most measurements that are imported, and the most characters of one."""
 TEXT_LIMITS = {
@@ -148,7 +151,27 @@ def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     for name, text in texts.items():
         if fault := text_fault(text, TEXT_LIMITS[name]):
             raise DataError(f"facts.json in the zip: {name} {fault}.")
-    return texts | numbers
+    return texts | numbers | _continued(provenance)
+
+
+def _continued(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Which run an exported one went on from, and how its data was split before; empty where it began at base.
+
+    Raises SettingsError for a split with settings that no lab has.
+    """
+    parent, splits = provenance.get("parent"), provenance.get(EARLIER_SPLITS)
+    continued: dict[str, Any] = {}
+    if (
+        isinstance(parent, dict)
+        and all(_is_name(parent.get(key)) for key in ("id", "name"))
+        and _is_step(parent.get("step"))
+    ):
+        continued["parent"] = {key: parent[key] for key in ("id", "name", "step")}
+    if isinstance(splits, list) and len(splits) <= MAX_SPLITS:
+        continued[EARLIER_SPLITS] = [
+            split_of(RunConfig.from_dict({"data": split}).to_dict()["data"]) for split in splits
+        ]
+    return continued
 
 
 def with_base(incoming: Incoming, folders: Mapping[str, str]) -> Incoming:
@@ -286,11 +309,19 @@ def _metrics(content: bytes) -> list[dict[str, Any]]:
 def _metric(line: Mapping[str, Any]) -> dict[str, Any] | None:
     """One measurement; None where it lacks a number that its kind requires, or its step or time is invalid."""
     names = ("step", "epoch", "time", *NUMBERS.get(str(line.get("kind")), ("kind",)))
-    if not all(_number(line.get(name)) for name in names) or not isinstance(line["step"], int):
+    if not all(_number(line.get(name)) for name in names) or not _is_step(line["step"]):
         return None
-    if not all(0 <= line[name] <= LATEST for name in ("step", "epoch", "time")):
+    if not all(0 <= line[name] <= LATEST for name in ("epoch", "time")):
         return None
     return {"kind": line["kind"], **{name: line[name] for name in names}}
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and text_fault(value, LONGEST_NAME) is None
+
+
+def _is_step(value: Any) -> bool:
+    return _number(value) and isinstance(value, int) and 0 <= value <= LATEST
 
 
 def _number(value: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..config.filters import DROP_LEAKAGE
 from ..config.run_config import Columns, DataSettings
 from ..data.file_formats import ending_of
-from ..data.sources import BUNDLED_FILE, hub_repository
+from ..data.sources import BUNDLED_FILE, SEPARATOR_LINE, hub_repository
 from ..text.python_literal import literal
 from .code import Line, Section, assign, code, note
 from .ledger_code import after_split, before_split
@@ -91,17 +91,21 @@ def _file(data: DataSettings) -> Iterator[Line]:
         imports += ["", "from datasets import Dataset"]
         reading = ["rows = Dataset.from_parquet(str(Path(FILE))).to_list()"]
     elif kind in (".csv", ".tsv"):
-        imports = ["import csv", "import io", *imports]
-        marks = ['mark = "\\t"']
+        imports = ["import csv", "import io", "import re", *imports]
+        marks = ['mark = named[1] if named else "\\t"']
         if kind == ".csv":
             marks = [
-                'header = text.lstrip().split("\\n", 1)[0]',
-                'mark = "," if "," in header else max(";\\t|", key=header.count)',
+                'header = re.split(r"\\r\\n?|\\n", text.lstrip(), maxsplit=1)[0]',
+                'cells = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in ",;\\t|"}',
+                'mark = named[1] if named else "," if cells[","] > 1 else max(cells, key=cells.get)',
             ]
         reading = [
             f'text = {text}.decode("utf-8-sig")',
-            *marks,
             "csv.field_size_limit(2**31 - 1)",
+            "# Excel may write the separator in a first line of its own.",
+            f"named = re.match(r'{SEPARATOR_LINE.pattern}', text, re.IGNORECASE)",
+            "text = text[named.end() :] if named else text",
+            *marks,
             'rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=mark))',
         ]
     else:

@@ -80,6 +80,27 @@ def test_a_fact_of_another_type_is_left_out(lab, tmp_path, fact, value):
     use(lab, run_id, tmp_path / "out.zip", exports=kept)
 
 
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        *[("parent", each) for each in ("x", [], {}, {"id": "a", "name": "b"}, {"id": "a", "name": "b", "step": -1})],
+        *[("parent", {"id": "a", "name": name, "step": 1}) for name in (None, "x" * 201, "\ud800")],
+        *[("earlier_splits", each) for each in (None, "x", {}, 3, [{}] * 101)],
+    ],
+)
+def test_a_beginning_that_no_lab_exports_is_left_out(lab, tmp_path, fact, value):
+    run_id = imported(lab, tmp_path, changed(provenance={fact: value}))
+    assert lab.runs.details(HOST, run_id)["facts"] == {"imported": True}
+
+
+@pytest.mark.parametrize("split", [3, {"seed": "x"}, {"source": 5}, {"path": "rows.json"}])
+def test_a_split_that_is_none_is_named(lab, tmp_path, split):
+    with pytest.raises(LabError, match="data") as caught:
+        imported(lab, tmp_path, changed(provenance={"earlier_splits": [split]}))
+    sentence(caught.value)
+    assert is_tidy(lab)
+
+
 @pytest.mark.parametrize("name", ["gone.zip", "", "\udcff.zip", "x" * 300])
 def test_a_file_that_cannot_be_opened_is_a_sentence(lab, tmp_path, name):
     with pytest.raises(DataError, match="cannot be unpacked") as caught:

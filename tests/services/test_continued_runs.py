@@ -83,7 +83,7 @@ def test_a_child_outlives_its_parent_and_resumes_from_what_is_its_own(lab, paren
     assert curve(lab, child) == whole
 
 
-def test_where_a_child_holds_out_other_rows_its_scores_say_so(lab, parent):
+def test_where_a_child_holds_out_other_rows_its_scores_say_so(lab, parent, tmp_path):
     def split_warnings(run_id):
         return [event["text"] for event in lab.runs.events(HOST, run_id) if "in another way" in event["text"]]
 
@@ -92,7 +92,9 @@ def test_where_a_child_holds_out_other_rows_its_scores_say_so(lab, parent):
     # Its own rows are its parent's, which went on from others.
     grandchild = go_on(lab, other, {"train": {"num_train_epochs": 1}})
     assert [len(split_warnings(run_id)) for run_id in (parent, same, other, grandchild)] == [0, 0, 1, 1]
-    for run_id, warned in ((same, False), (other, True), (grandchild, True)):
+    came_back = lab.transfers.import_run(HOST, lab.transfers.export(HOST, grandchild, tmp_path / "grandchild.zip"))
+    assert lab.runs.details(HOST, came_back)["parent_name"] == "second"
+    for run_id, warned in ((same, False), (other, True), (grandchild, True), (came_back, True)):
         *_, evaluation = lab.evaluations.stream(HOST, run_id, 2)
         assert any("in another way" in warning for warning in evaluation["warnings"]) is warned
 

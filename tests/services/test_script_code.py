@@ -144,6 +144,13 @@ def test_rows_of_each_kind_of_file_are_read_from_beside_the_script(tmp_path, mon
             writer = csv.DictWriter(made, list(rows[0]), delimiter=mark)
             writer.writeheader()
             writer.writerows(rows)
+    written = (tmp_path / "semicolons.csv").read_bytes()
+    (tmp_path / "excel.csv").write_bytes(b"\xef\xbb\xbfsep=;\r\n" + written)
+    (tmp_path / "excel.tsv").write_bytes(b'"SEP=;"\n' + written)
+    with (tmp_path / "quoted.csv").open("w", newline="", encoding="utf-8") as made:
+        writer = csv.DictWriter(made, ["tags, of each", *rows[0]], "x", delimiter=";", quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows(rows)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     for path in sorted(tmp_path.iterdir()):
         if path.is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,27 @@ def at_most(
         if texts["done"] or texts.get("message") != message or now - last >= seconds:
             last, message = now, texts.get("message")
             yield texts
+
+
+class Newest:
+    """Each window's newest request of a kind: what an older one finds, and finds later, is not shown."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str | None, object] = {}
+
+    @contextmanager
+    def of(self, window: str | None) -> Iterator[Callable[[], bool]]:
+        """Begin a request of this window, and yield whether it is the newest."""
+        own = self._begun[window] = object()
+
+        def is_newest() -> bool:
+            return self._begun.get(window) is own
+
+        try:
+            yield is_newest
+        finally:
+            if is_newest():
+                del self._begun[window]
 
 
 class Turns:

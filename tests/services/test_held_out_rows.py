@@ -52,21 +52,17 @@ def test_rows_behind_the_evaluated_ones_have_no_answers(lab, rows):
 
 def test_evaluated_rows_are_stepped_through_without_the_dataset(rows, without_dataset):
     assert rows.first(BEST) == rows.get(BEST, 1)
-    assert [rows.after(BEST, number, 1) for number in range(1, EVALUATED)] == list(range(2, EVALUATED + 1))
-    assert [rows.after(BEST, number, -1) for number in (2, EVALUATED + 1)] == [1, EVALUATED]
-    assert {rows.after(BEST, 1, 0) for _ in range(400)} <= set(range(1, EVALUATED + 1))
+    assert [rows.wrapped(BEST, number) for number in range(1, EVALUATED + 1)] == list(range(1, EVALUATED + 1))
+    assert {rows.random(BEST) for _ in range(400)} <= set(range(1, EVALUATED + 1))
     with pytest.raises(AssertionError, match="the dataset is loaded"):
-        rows.after(BEST, EVALUATED, 1)
+        rows.wrapped(BEST, EVALUATED + 1)
 
 
-def test_steps_wrap_around_all_held_out_rows(lab, rows):
+def test_numbers_wrap_around_all_held_out_rows(lab, rows):
     last = lab.answerers.held_out_count(HOST, BEST)
     assert last > EVALUATED
-    assert [rows.after(BEST, 1, -1), rows.after(BEST, last, 1), rows.after(BEST, EVALUATED, 1)] == [
-        last,
-        1,
-        EVALUATED + 1,
-    ]
+    asked = [0, 1, EVALUATED + 1, last, last + 1]
+    assert [rows.wrapped(BEST, number) for number in asked] == [last, 1, EVALUATED + 1, last, 1]
 
 
 def test_a_run_without_an_evaluation_has_no_first_answers(lab, rows, without_dataset):

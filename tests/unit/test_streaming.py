@@ -14,7 +14,7 @@ from instruct_tune.services.answer_stream import AnswerStream
 from instruct_tune.ui import streaming
 from instruct_tune.ui.compare.decoding import as_json
 from instruct_tune.ui.compare.text import answer_details, decoding, state_sentence
-from instruct_tune.ui.streaming import Turns, at_most
+from instruct_tune.ui.streaming import Newest, Turns, at_most
 
 GREEDY = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
 
@@ -41,6 +41,17 @@ def test_texts_that_come_too_fast_are_left_out_but_never_the_last(clock):
 def test_every_message_is_sent(clock):
     messages = [{"message": word, "done": False} for word in ("waiting", "loading", "reading")]
     assert list(at_most(messages, seconds=100)) == messages
+
+
+def test_of_a_windows_requests_only_the_newest_counts():
+    newest = Newest()
+    with newest.of("a") as first, newest.of("b") as of_another:
+        assert first()
+        with newest.of("a") as second:
+            assert (first(), second(), of_another()) == (False, True, True)
+        assert not first(), "a later one was shown meanwhile"
+        assert of_another()
+    assert newest._begun == {}
 
 
 def test_a_window_stops_its_own_decoding_only():

@@ -57,16 +57,16 @@ class HeldOutRows:
         """The run's last evaluation; empty where it has none."""
         return next(iter(self._runs.evaluations(viewer(self._access), run_id)), {})
 
-    def after(self, run_id: str, number: int, step: int) -> int:
-        """The number ``step`` rows on, wrapping around, or a random one where ``step`` is 0.
+    def wrapped(self, run_id: str, number: int) -> int:
+        """``number``, or where there is no such row, that of as many rows on, from the first again after the last.
 
-        The dataset is not loaded while evaluated rows suffice, which are there at once.
+        The dataset is not loaded for an evaluated row, which is there at once.
         """
-        if step == 0:
-            return random.randrange(self._recorded(run_id) or self._count(run_id)) + 1
-        if 1 <= number + step <= self._recorded(run_id):
-            return number + step
-        return (number - 1 + step) % self._count(run_id) + 1
+        return number if 1 <= number <= self._recorded(run_id) else (number - 1) % self._count(run_id) + 1
+
+    def random(self, run_id: str) -> int:
+        """The number of some row: of an evaluated one where there are any."""
+        return random.randrange(self._recorded(run_id) or self._count(run_id)) + 1
 
     def _recorded(self, run_id: str) -> int:
         is_there = self._evaluations.recorded_row(viewer(self._access), run_id, 0) is not None

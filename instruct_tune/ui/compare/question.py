@@ -32,7 +32,7 @@ class QuestionPanel:
             self.number = NumberBox(1, label="Row", precision=0, minimum=1, elem_id="compare-row", min_width=60)
             self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=60)
             self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=60)
-            self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=60)
+            self.random = gr.Button("Random", size="sm", elem_id="compare-random", min_width=60)
         self.instruction = gr.Textbox(
             first.instruction, label="Instruction", lines=2, max_lines=8, elem_id="compare-instruction"
         )
@@ -49,8 +49,8 @@ class QuestionPanel:
 
     @property
     def steps(self) -> list[tuple[gr.Button, int]]:
-        """The buttons that go to another held-out row, and how many rows on; 0 is a random row."""
-        return [(self.back, -1), (self.on, 1), (self.any, 0)]
+        """The buttons that go to another held-out row, and how many rows on."""
+        return [(self.back, -1), (self.on, 1)]
 
 
 def texts(example: Example) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -21,7 +21,7 @@ from ..diff_panel import DiffPanel
 from ..events import setting
 from ..form import Form
 from ..formatting import NAMES, THIRD, WHO
-from ..streaming import Turns, at_most
+from ..streaming import Newest, Turns, at_most
 from ..workbench import workbench
 from . import decoding, first_views
 from .adapter_effect import EffectPanel
@@ -59,7 +59,7 @@ class CompareTab:
         access: Access,
     ):
         self.runs, self.inference, self.access = runs, inference, access
-        self.turns = Turns()
+        self.turns, self.rows_shown = Turns(), Newest()
         self.rows = HeldOutRows(runs=runs, answerers=answerers, evaluations=evaluations, access=access)
         ready = run_picker.by_preference(run_picker.answering(runs=runs, answerers=answerers, access=access))[:1]
         first = self.rows.first(ready[0]["id"] if ready else None)
@@ -170,18 +170,22 @@ class CompareTab:
         outputs = self._row_outputs
         for button, step in question.steps:
             # At once and for each click: of quick clicks ``always_last`` below handles only some.
-            if step:
-                button.click(None, question.number, question.number, js=_step(step), **QUIET)
-        by_button = [(button.click, self._step_handler(step)) for button, step in question.steps]
+            button.click(None, question.number, question.number, js=_step(step), **QUIET)
         # The row of another run takes a moment: an answer to the former one would be taken away then.
         self.run.change(None, None, self.ask, js=setting(interactive=False), **QUIET)
         # A row that the page sets itself comes together with its texts and answers: hence "input", not "change".
-        for trigger, handler in (*by_button, (self.run.change, self._row), (question.number.input, self._row)):
+        for triggers, handler in (
+            ([button.click for button, _ in question.steps], self._stepped),
+            ([question.random.click], self._random),
+            ([self.run.change], self._row),
+            ([question.number.input], self._row),
+        ):
             # In two steps: the page may still be rendering updates of the answer that is cancelled.
-            dropped = trigger(
-                self._drop_decoding, None, None, cancels=[answering, reading, searching], queue=False, **QUIET
-            )
-            shown = dropped.then(handler, inputs, outputs, trigger_mode="always_last", **QUIET)
+            dropped = gr.on(
+                triggers, self._drop_decoding, None, None, cancels=[answering, reading, searching], queue=False,
+                **QUIET,
+            )  # fmt: skip
+            shown = dropped.then(self._newest(handler), inputs, outputs, trigger_mode="always_last", **QUIET)
             # A row that cannot be read leaves instructions to type.
             shown.failure(lambda run_id: gr.Button(interactive=bool(run_id)), self.run, self.ask, **QUIET)
         # Of two quick choices the last one counts.
@@ -252,23 +256,34 @@ class CompareTab:
         if source == TYPED:
             return [*[gr.skip()] * 4, no_expected(source), *[gr.skip()] * (len(self._row_outputs) - 5)]
         self._drop_decoding(request)
-        return self._row(run_id, source, number)
+        return self._newest(self._row)(run_id, source, number, request)
 
     def _linked(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
         """The row of the link that opened the page; nothing changes where none did."""
         if not is_link(request):
             return [gr.skip()] * len(self._row_outputs)
-        return self._row(run_id, source, number)
+        return self._newest(self._row)(run_id, source, number, request)
 
-    def _step_handler(self, step: int) -> Any:
-        """A handler of the number that ``_step`` sets: wrap it around; a random row where ``step`` is 0."""
+    def _newest(self, handler: Callable[[str | None, str, float | None], list[Any]]) -> Callable[..., list[Any]]:
+        """``handler`` of another row, which shows nothing where the window has called for a later one meanwhile."""
 
-        def handler(run_id: str | None, source: str, number: float | None) -> list[Any]:
-            before = 1 if number is None else int(number) - step
-            to = self.rows.after(run_id, before, step) if run_id else 1
-            return [HELD_OUT, to, *self._row(run_id, HELD_OUT, to)[2:]]
+        def show(run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
+            with self.rows_shown.of(request.session_hash) as is_newest:
+                updates = handler(run_id, source, number)
+                return updates if is_newest() else [gr.skip()] * len(self._row_outputs)
 
-        return handler
+        return show
+
+    def _stepped(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
+        """The row of the number that ``_step`` has set; beyond the last and before the first it wraps around."""
+        asked = int(number or 0)
+        to = self.rows.wrapped(run_id, asked) if run_id else 1
+        # The number is the page's where it can be: a quick click after this one may have changed it.
+        return [HELD_OUT, gr.skip() if to == asked else to, *self._row(run_id, HELD_OUT, to)[2:]]
+
+    def _random(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
+        to = self.rows.random(run_id) if run_id else 1
+        return [HELD_OUT, to, *self._row(run_id, HELD_OUT, to)[2:]]
 
     def _row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
         """Another row or run: show its texts, and the answers of its evaluation where there are some.

@@ -6,7 +6,6 @@ Each piece of work fails alone, is logged, and is tried again in the next round.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
@@ -62,13 +61,13 @@ class Housekeeping:
         self._thread: threading.Thread | None = None
 
     def recover(self) -> None:
-        """Finish what a former process left: half-written folders, runs that seem live, runs in the trash."""
+        """Finish what a former process left: half-written folders, runs that seem live, old runs in the trash."""
         disk_reserve.reserve(self._store.data_dir)
         for run_id in self._store.ids():
             folder = self._store.data_dir / "runs" / run_id
             attempt(partial(atomic_write.finish, folder), f"finish what run {run_id} was writing")
         self._store.interrupt_orphans()
-        attempt(lambda: self._empty_trash(before=math.inf), "empty the trash")
+        attempt(self.empty_trash, "empty the trash")
 
     def start(self) -> None:
         """Tidy on a thread of its own until the lab closes."""
@@ -82,7 +81,10 @@ class Housekeeping:
 
     def empty_trash(self) -> None:
         """Delete for good the runs that have been in the trash for ``TRASH_SECONDS``."""
-        self._empty_trash(before=self._clock.now() - TRASH_SECONDS)
+        if not self._clock.believed():
+            return
+        for run_id in self._store.trashed_ids(self._clock.now() - TRASH_SECONDS):
+            attempt(partial(self._store.erase_trashed, run_id), f"delete run {run_id} for good")
 
     def remove_expired(self) -> None:
         """Remove uploads, private runs made of them, and what else visitors started where several people use the lab,
@@ -128,10 +130,6 @@ class Housekeeping:
                 next_hourly = time.monotonic() + HOUR
             if self._closing.wait(TRASH_SECONDS / 12):
                 return
-
-    def _empty_trash(self, before: float) -> None:
-        for run_id in self._store.trashed_ids(before):
-            attempt(partial(self._store.erase_trashed, run_id), f"delete run {run_id} for good")
 
 
 def attempt(work: Callable[[], object], what: str) -> None:

@@ -254,7 +254,7 @@ class Runs:
     # The trash
 
     def trash(self, viewer: Viewer, run_id: str) -> None:
-        """Delete a run so that it can be restored for an hour, or until the lab starts again."""
+        """Delete a run so that it can be restored for an hour."""
         self._store.trash(self.get_to_change(viewer, run_id, "delete").id, at=self._clock.now())
 
     def restore(self, viewer: Viewer, run_id: str) -> None:
@@ -267,8 +267,10 @@ class Runs:
     def trashed(self, viewer: Viewer) -> list[TrashedRun]:
         """Deleted runs that ``viewer`` may restore, the last deleted first: ``{id, name, seconds_left}``."""
         runs = [run for run in self._store.trashed() if self._may_restore(viewer, run)]
-        gone = {run.id: (run.binned or 0.0) + TRASH_SECONDS for run in runs}
-        return [{"id": run.id, "name": run.name, "seconds_left": gone[run.id] - self._clock.now()} for run in runs]
+        now = self._clock.now()
+        # A clock that was set between two starts would give years, or less than nothing.
+        left = [min(max(0.0, (run.binned or 0.0) + TRASH_SECONDS - now), TRASH_SECONDS) for run in runs]
+        return [{"id": run.id, "name": run.name, "seconds_left": each} for run, each in zip(runs, left, strict=True)]
 
     def restore_examples(self, viewer: Viewer) -> None:
         """Bring back the recorded runs that were deleted in this lab. Raises NotYoursError for a visitor."""

@@ -5,6 +5,7 @@ from labs import TWELVE_STEPS, curve, finished, opened, trained, undisturbed
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, NotFoundError
+from instruct_tune.services import housekeeping
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
@@ -59,14 +60,21 @@ def test_a_deleted_run_comes_back_with_all_it_had(lab):
         lab.runs.restore(HOST, run_id)
 
 
-def test_the_bin_is_emptied_by_the_next_start_and_not_by_who_only_reads(tmp_path):
+def test_a_deleted_run_outlives_the_lab_and_is_gone_after_an_hour(tmp_path, monkeypatch):
     with opened(tmp_path / "data") as lab:
         run_id = trained(lab)
         lab.runs.trash(HOST, run_id)
         with opened(tmp_path / "data", writing=False) as reader:
             assert reader.runs.summaries(HOST) == []
-        assert (tmp_path / "data" / "runs" / run_id).is_dir()
+    folder = tmp_path / "data" / "runs" / run_id
     with opened(tmp_path / "data") as lab:
-        assert not (tmp_path / "data" / "runs" / run_id).exists()
+        lab.runs.restore(HOST, run_id)
+        assert lab.answerers.has_adapter(HOST, run_id)
+        lab.runs.trash(HOST, run_id)
+    monkeypatch.setattr(housekeeping, "TRASH_SECONDS", 0)
+    with opened(tmp_path / "data", writing=False):
+        assert folder.is_dir(), "who only reads deletes nothing"
+    with opened(tmp_path / "data") as lab:
+        assert not folder.exists()
         with pytest.raises(NotFoundError, match="emptied"):
             lab.runs.restore(HOST, run_id)

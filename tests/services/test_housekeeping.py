@@ -116,6 +116,7 @@ def test_a_run_in_the_bin_that_cannot_be_deleted_does_not_keep_the_lab_from_star
         run_id = old_private_run(lab)
         lab.runs.trash(HOST, run_id)
         store = type(lab.store)
+    monkeypatch.setattr(housekeeping, "TRASH_SECONDS", 0)
     failed = failing_once_for(monkeypatch, store, "erase_trashed", run_id, StoreError("The disk."))
     with opened(tmp_path / "data") as lab:
         assert failed

@@ -172,7 +172,7 @@ def _skipped(value: Any) -> bool:
 
 
 EMPTY_TRASH = "No run was deleted within the last hour. A deleted one stands here that long, and can be restored."
-KEPT = "Deleted for good when its time is over, or when the lab starts again."
+KEPT = "Deleted for good when its time is over."
 
 
 class BinPanel:

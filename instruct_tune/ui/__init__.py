@@ -79,7 +79,7 @@ class _Page:
         ) as page:
             self.memory = Memory(self.lab.data_dir)
             # Registered before all other change listeners: they run one after the other, and some call the lab.
-            self.form.when_complete(lambda: self.memory.follow(self.form))
+            self.form.when_complete(self._remember)
             self.as_python = AsPython(self.form, scripts=self.lab.scripts, access=self.lab.access)
             self._build_head()
             self._build_tabs()
@@ -177,7 +177,15 @@ class _Page:
         self.announcer.follow(shown_run)
         self.exhibit.connect(form, shown_run, self.formatting)
         loaded = session.welcome(
-            page, form, memory, shown_run, self.exhibit, self.lesson, runs=lab.runs, access=lab.access
+            page,
+            form,
+            memory,
+            shown_run,
+            self.exhibit,
+            self.lesson,
+            self.train.continued,
+            runs=lab.runs,
+            access=lab.access,
         )
         self.exhibit.follow(loaded, tabs, self.compare.views)
         self._poll(choices)
@@ -194,6 +202,10 @@ class _Page:
         self.path.wire(page, form, loaded)
         self.lesson.hold_after(*(event.then for event in (loaded, reset, *presets.filled, *fill_events)))
         self.path.forget_after(presets.radio.input, *(event.then for event in fill_events))
+
+    def _remember(self) -> None:
+        continued = self.train.continued
+        self.memory.follow(self.form, continued.remembered, continued.changes)
 
     def _poll(self, choices: RunPicker) -> None:
         """Feed every panel that shows what changes by itself from the page's one timer."""

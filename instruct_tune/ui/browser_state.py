@@ -16,8 +16,11 @@ import gradio as gr
 
 from .context import QUIET
 from .form import Form
+from .number_box import OpenSlider
 
 RECENT_SOURCES = 6
+PARENT = "parent"
+"""Beside the form's values: the run to continue."""
 LONGEST_TEXT = 20_000
 """Longest stored text that is restored, in characters; nobody types more into a form."""
 
@@ -37,17 +40,17 @@ class Memory:
         self.templates = gr.BrowserState({}, storage_key=f"{key}-templates", secret=secret)
         self.path = gr.BrowserState({}, storage_key=f"{key}-path", secret=secret)
 
-    def follow(self, form: Form) -> None:
-        """Store the form's values at each change, in the browser alone: no request to the lab."""
-        names, controls = list(form.named), list(form.named.values())
-        gr.on(
-            [control.change for control in controls],
-            None,
-            [self.form, *controls],
-            self.form,
-            js=_REMEMBER.replace("NAMES", json.dumps(names)),
-            **QUIET,
-        )
+    def follow(self, form: Form, parent: gr.Textbox, parent_changes: Sequence[Any]) -> None:
+        """Store the form's values and ``parent`` at each change, in the browser alone: no request to the lab.
+
+        ``parent``: the run to continue. ``parent_changes``: the events after which it is another.
+        """
+        names, controls = [*form.named, PARENT], [*form.named.values(), parent]
+        stores = {"fn": None, "inputs": [self.form, *controls], "outputs": self.form,
+                  "js": _REMEMBER.replace("NAMES", json.dumps(names)), **QUIET}  # fmt: skip
+        gr.on([control.change for control in form.named.values()], **stores)
+        for event in parent_changes:
+            event.then(**stores)
 
 
 # The initial values fire change events before the stored form is read; they must not overwrite it.
@@ -105,6 +108,12 @@ def restored(form: Form, kept: Any) -> dict[gr.components.Component, Any]:
     }
 
 
+def restored_parent(kept: Any) -> str | None:
+    """The stored run to continue, which may be gone or somebody else's; None if none was chosen."""
+    run_id = kept.get(PARENT) if isinstance(kept, Mapping) else None
+    return run_id if isinstance(run_id, str) and run_id else None
+
+
 def is_resumed(kept: Any) -> bool:
     """Whether this browser tab has opened the page's link before (``ARRIVING``)."""
     return isinstance(kept, Mapping) and kept.get("resumed") is True and isinstance(kept.get("linked"), Mapping)
@@ -144,6 +153,9 @@ def _could_show(control: gr.components.Component, value: Any) -> bool:
             return isinstance(control, gr.Number)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return False
+        if isinstance(control, OpenSlider):
+            # Validation says which values beyond its ends are right.
+            return True
         low, high = control.minimum, control.maximum
         return (low is None or value >= low) and (high is None or value <= high)
     return isinstance(value, str) and len(value) <= LONGEST_TEXT

@@ -7,8 +7,17 @@ import json
 import gradio as gr
 import pytest
 
-from instruct_tune.ui.browser_state import LONGEST_TEXT, Memory, first_values, recent_sources, restored, with_recent
+from instruct_tune.ui.browser_state import (
+    LONGEST_TEXT,
+    Memory,
+    first_values,
+    recent_sources,
+    restored,
+    restored_parent,
+    with_recent,
+)
 from instruct_tune.ui.form import Form
+from instruct_tune.ui.number_box import OpenSlider
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +27,14 @@ def form():
         form.add("model", gr.Dropdown(["a", "b"], value="a", allow_custom_value=True))
         form.add("train.optim", gr.Dropdown(["adamw", "sgd"], value="adamw"))
         form.add("data.limit", gr.Number(48, precision=0, minimum=1))
-        form.add("lora.r", gr.Slider(1, 64, 16, step=1))
+        form.add("lora.r", OpenSlider(1, 64, 16, step=1))
         form.add("generation.do_sample", gr.Checkbox(False))
         form.add("data.split", gr.Textbox("train"))
     return form
 
 
 def test_a_memory_fills_the_form(form):
-    stored = {"model": "my/own", "data.limit": None, "lora.r": 4, "generation.do_sample": True, "data.split": "test"}
+    stored = {"model": "my/own", "data.limit": None, "lora.r": 128, "generation.do_sample": True, "data.split": "test"}
     assert restored(form, stored) == {form[name]: value for name, value in stored.items()}
 
 
@@ -40,13 +49,19 @@ def test_a_memory_of_another_shape_is_ignored(form, kept):
         ("model", 3), ("model", "x" * (LONGEST_TEXT + 1)), ("model", ["a"]),
         ("train.optim", "gone"), ("train.optim", None),
         ("data.limit", "48"), ("data.limit", 0), ("data.limit", True), ("data.limit", float("nan")),
-        ("lora.r", 65), ("lora.r", None), ("lora.r", {}),
+        ("lora.r", "65"), ("lora.r", None), ("lora.r", {}), ("lora.r", float("inf")), ("lora.r", True),
         ("generation.do_sample", "yes"), ("data.split", 1), ("data.split", None),
     ],
 )  # fmt: skip
 def test_a_value_its_control_could_not_have_is_ignored_and_the_rest_restored(form, name, value):
     other = "data.split" if name != "data.split" else "model"
     assert restored(form, {name: value, other: "b"}) == {form[other]: "b"}
+
+
+@pytest.mark.parametrize("kept", [None, 3, [], {}, {"parent": None}, {"parent": ""}, {"parent": ["a"]}])
+def test_no_run_to_continue_is_stored(kept):
+    assert restored_parent(kept) is None
+    assert restored_parent({"parent": "20260101-000000-abcd"}) == "20260101-000000-abcd"
 
 
 def test_resetting_shows_what_the_page_began_with(form):

@@ -12,7 +12,17 @@ import gradio as gr
 from ...errors import LabError
 from ...services.access import Access
 from ...services.runs import Runs
-from ..browser_state import ARRIVED, ARRIVING, RESTORED, Memory, first_values, is_resumed, own_or_linked, restored
+from ..browser_state import (
+    ARRIVED,
+    ARRIVING,
+    RESTORED,
+    Memory,
+    first_values,
+    is_resumed,
+    own_or_linked,
+    restored,
+    restored_parent,
+)
 from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session
 from ..form import Form
 from ..run_picker import newest
@@ -27,6 +37,15 @@ class LinkedPage(Protocol):
     def arrive(self, params: Mapping[str, str], resumed: bool) -> dict[Any, Any]: ...
 
 
+class Continued(Protocol):
+    """The run to continue. ``remembered``: its id as the browser stores it."""
+
+    remembered: gr.Textbox
+
+    def restored(self, run_id: str | None) -> str: ...
+    def restore_after(self, event: Any) -> None: ...
+
+
 def welcome(
     page: gr.Blocks,
     form: Form,
@@ -34,6 +53,7 @@ def welcome(
     shown_run: gr.State,
     exhibit: ExhibitLink,
     strip: LinkedPage,
+    continued: Continued,
     *,
     runs: Runs,
     access: Access,
@@ -48,18 +68,21 @@ def welcome(
         secret = token if identify_viewer(access, token) else secrets.token_urlsafe(24)
         access.arrive(session(), secret)
         # With no run nothing is set: the visitor may have chosen a recorded one by now.
-        shown = {shown_run: newest(runs=runs, access=access) or gr.skip(), **restored(form, own_or_linked(kept))}
+        stored = own_or_linked(kept)
+        shown = {shown_run: newest(runs=runs, access=access) or gr.skip(), **restored(form, stored)}
+        shown[continued.remembered] = continued.restored(restored_parent(stored))
         linked = strip.arrive(dict(request.query_params), is_resumed(kept))
         return {memory.token: secret, **shown, **linked, **exhibit.values(request)}
 
     arrival = page.load(
         arrive,
         [memory.token, memory.form],
-        [memory.token, shown_run, *form.controls, *strip.arrival_outputs, *exhibit.outputs],
+        [memory.token, shown_run, *form.controls, continued.remembered, *strip.arrival_outputs, *exhibit.outputs],
         queue=False,
         js=ARRIVING,
         **QUIET,
     )
+    continued.restore_after(arrival)
     arrival.then(None, memory.token, None, js=ARRIVED, **PRIVATE)
     arrival.then(None, None, None, js=RESTORED, **PRIVATE)
     return arrival

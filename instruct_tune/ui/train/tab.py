@@ -42,18 +42,30 @@ class ParentPanel:
         self.parent = gr.State(None)
         with gr.Row(visible=False, elem_id="train-parent", elem_classes="callout") as self.row:
             self.sentence = gr.Markdown("", elem_id="train-parent-name")
+            self.remembered = gr.Textbox("", container=False, elem_id="train-parent-run", elem_classes="unseen")
+            """``parent`` as the browser can store it."""
             self.clear = gr.Button("× Begin from base", size="sm", scale=0, min_width=150, elem_id="train-parent-clear")
-        self.parent.change(self._describe, self.parent, [self.row, self.sentence], **QUIET)
+        shown = [self.row, self.sentence, self.remembered]
+        described = self.parent.change(self._describe, self.parent, shown, **QUIET)
         # The click itself hides the row: a state that is set outside gradio's queue fires no change event.
-        gone = [self.parent, self.row, self.sentence]
-        self.clear.click(lambda: [None, gr.Row(visible=False), ""], None, gone, **QUIET)
+        cleared = self.clear.click(lambda: [None, gr.Row(visible=False), "", ""], None, [self.parent, *shown], **QUIET)
+        self.changes = (described, cleared)
 
     def _describe(self, run_id: str | None) -> list[Any]:
         if run_id is None:
-            return [gr.Row(visible=False), ""]
+            return [gr.Row(visible=False), "", ""]
         name = plain(self.runs.get(viewer(self.access), run_id).name)
         sentence = f"Continues **{name}**: a new run that begins with its adapter, with a schedule and seed of its own."
-        return [gr.Row(visible=True), sentence]
+        return [gr.Row(visible=True), sentence, run_id]
+
+    def restored(self, run_id: str | None) -> str:
+        """The value of ``remembered`` for a stored run; empty where it is gone, or is not the visitor's to see."""
+        is_there = run_id is not None and self.runs.is_visible(viewer(self.access), run_id)
+        return str(run_id) if is_there else ""
+
+    def restore_after(self, event: Any) -> None:
+        """Take over ``remembered`` after ``event``, in gradio's queue: else the state fires no change."""
+        event.then(lambda run_id: run_id or None, self.remembered, self.parent, **QUIET)
 
 
 SECOND_CLICK_SECONDS = 2.0

@@ -35,7 +35,7 @@ def test_what_compare_added_meanwhile_stays_behind_what_is_typed(lab, panel):
     run_id = only(lab)["id"]
     lab.runs.annotate(HOST, run_id, "a", "mine")
     _, shown, read, _ = panel._show(run_id)
-    assert (shown.value, json.loads(read)) == ("mine", [run_id, "mine"])
+    assert (shown.value, json.loads(read)) == ("mine", [run_id, "mine", ["a"]])
     lab.runs.annotate(HOST, run_id, "a", "mine\n\nkept from Compare")
     tags, notes, read = json.loads(panel._save("a,  b", "mine, and more", read))
     assert (tags, notes) == ("a, b", "mine, and more\n\nkept from Compare")
@@ -43,7 +43,33 @@ def test_what_compare_added_meanwhile_stays_behind_what_is_typed(lab, panel):
     tags, notes, read = json.loads(panel._save("b", "all anew", json.dumps(read)))
     assert tags is notes is None, "somebody may be typing on"
     assert only(lab)["notes"] == "all anew"
-    assert read == [run_id, "all anew"]
+    assert read == [run_id, "all anew", ["b"]]
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "typed", "both"),
+    [
+        ("good", "", "good"),
+        ("", "seen, tried", "tried"),
+        ("seen, good", "seen, tried", "seen, good, tried"),
+        ("good, seen", "", "good"),
+        ("good", "good", "good"),
+        ("seen", "tried, seen", "tried, seen"),
+    ],
+)
+def test_tags_of_two_windows_come_together(lab, panel, elsewhere, typed, both):
+    run_id, before = only(lab)["id"], "" if typed == "" and elsewhere == "good" else "seen"
+    lab.runs.annotate(HOST, run_id, before, "")
+    *_, read, _ = panel._show(run_id)
+    lab.runs.annotate(HOST, run_id, elsewhere, "")
+    tags, _, _ = json.loads(panel._save(typed, "", read))
+    assert ", ".join(only(lab)["tags"]) == (typed if tags is None else tags) == both
+
+
+@pytest.mark.parametrize("read", ["[]", "3", '["a", "b"]', '["a", "b", "c", "d"]', "{"])
+def test_what_no_page_sends_is_a_sentence(panel, read):
+    with pytest.raises(LabError, match="Click the run's row"):
+        panel._save("", "mine", read)
 
 
 def test_what_another_window_rewrote_is_not_written_over(lab, panel):

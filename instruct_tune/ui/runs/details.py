@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from ...errors import DataError, NotFoundError
-from ...runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS
+from ...runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS, read_tags
 from ...services.access import Access
 from ...services.runs import Runs
 from .. import run_text
@@ -134,7 +135,7 @@ class NotesPanel:
         # A component, not a gr.State: a click on another row sets the session's state before that run's notes arrive
         # in the boxes.
         self.read = gr.Textbox("", container=False, elem_id="runs-notes-read", elem_classes="unseen")
-        """[run id, notes] as the box showed them before anything was typed, as JSON."""
+        """[run id, notes, tags] as the boxes showed them before anything was typed, as JSON."""
         self.saved = gr.Textbox("", container=False, elem_id="runs-notes-saved", elem_classes="unseen")
 
     def wire(self) -> None:
@@ -153,7 +154,7 @@ class NotesPanel:
         return [
             gr.Textbox(", ".join(run.tags), interactive=may_change),
             gr.Textbox(run.notes, interactive=may_change),
-            json.dumps([run_id, run.notes]),
+            json.dumps([run_id, run.notes, run.tags]),
             gr.Button(interactive=may_change),
         ]
 
@@ -164,21 +165,31 @@ class NotesPanel:
             raise NotFoundError("Choose a run first: click its row.")
         user = viewer(self.access)
         try:
-            run_id, read = (str(part) for part in json.loads(read))
+            run_id, read_notes, tags_before = json.loads(read)
+            before = self.runs.get(user, str(run_id))
+            now, read = before.notes, str(read_notes)
+            merged = _merged(read_tags(tags_before), read_tags(tags or ""), before.tags)
         except (TypeError, ValueError) as error:
             raise DataError("Click the run's row again, and save then.") from error
-        now = self.runs.get(user, run_id).notes
         if not now.startswith(read):
             raise DataError(
                 "These notes were changed in another window meanwhile: copy what you typed, click the run again, "
                 "and add it there."
             )
-        self.runs.annotate(user, run_id, tags or "", (notes or "") + now[len(read) :])
-        run = self.runs.get(user, run_id)
+        self.runs.annotate(user, before.id, merged, (notes or "") + now[len(read) :])
+        run = self.runs.get(user, before.id)
         gr.Info("Saved.")
         stored = [", ".join(run.tags), run.notes]
         changed = [None if now == typed else now for now, typed in zip(stored, (tags, notes), strict=True)]
-        return json.dumps([*changed, [run_id, run.notes]])
+        return json.dumps([*changed, [run.id, run.notes, run.tags]])
+
+
+def _merged(before: Sequence[str], typed: Sequence[str], now: Sequence[str]) -> list[str]:
+    """The tags ``now`` with what a person changed of those ``before``; another window may have changed others."""
+    if tuple(now) == tuple(before):
+        return list(typed)
+    kept = [tag for tag in now if tag in typed or tag not in before]
+    return [*kept, *(tag for tag in typed if tag not in before and tag not in now)]
 
 
 SECOND_CLICK_SECONDS = 2.0

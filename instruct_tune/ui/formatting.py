@@ -1,4 +1,4 @@
-"""Durations and decoding settings in words, and the names of the answers."""
+"""Durations, shares and decoding settings in words, and the names of the answers."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def hours(number: int) -> str:
     if number >= 48 and number % 24 == 0:
         return f"{number // 24} days"
     return f"{number} hour" + ("s" if number != 1 else "")
+
+
+def percent(share: float) -> str:
+    """``71%``, ``2.4%``, ``99.7%``; never 0%, which a small probability would read as, and 100% for all alone."""
+    value = 100 * share
+    if value < 0.01:
+        return "<0.01%"
+    if 99.95 <= value < 100:
+        return ">99.9%"
+    return f"{value:.1f}%" if 99 < value < 100 else f"{value:.0f}%" if value >= 9.95 else f"{value:.2g}%"
 
 
 def decoding(settings: Mapping[str, Any]) -> str:

@@ -110,7 +110,9 @@ def test_names_that_are_the_same_are_distinguished_and_are_no_markup():
     first, second, third = names_of(runs)
     assert (first, second) == ("x (aaaa)", "x (bbbb)")
     assert len(third) == 40
-    assert "<" not in overlay_figure([run("<a href=x>", (1.0,))], STEPS, log_scale=False)["data"][1]["name"]
+    name = overlay_figure([run('<a href=x> "rank 16"', (1.0,))], STEPS, log_scale=False)["data"][1]["name"]
+    assert "<" not in name
+    assert name.endswith('"rank 16"')
 
 
 def test_the_recorded_runs_side_by_side(tmp_path):

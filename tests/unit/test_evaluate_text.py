@@ -198,3 +198,9 @@ def test_another_tokenisation_is_named_and_a_warning_stands_under_the_result():
 def test_who_answers_is_shown_with_baselines():
     assert "40 of 120 answers (base, tuned and 1 baseline)" in view.progress({"done": 40, "total": 120, "baselines": 1})
     assert "(base, tuned and 2 baselines)" in view.progress({"done": 40, "total": 160, "baselines": 2})
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.2, "20%"), (0.004, "0.4%"), (0.125, "12.5%"), (0.07, "7%")])
+def test_the_share_that_is_held_out_is_the_settings_own(share, words):
+    entry = {"time": 0, "rows": 3, "tokenize": "13a", "generation": FOUND["generation"]}
+    assert view.origin(entry, None, share).replace("\\", "").endswith(f"the run's own split, {words} held out")

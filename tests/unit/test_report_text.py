@@ -25,6 +25,14 @@ def test_clean_rows_would_spoil_nothing():
     assert leak_rows(report) == twin_rows(report) == []
 
 
+@pytest.mark.parametrize(
+    ("share", "words"), [(0, "None"), (0.003, "0.3%"), (0.4, "40%"), (0.9999, ">99.9%"), (1, "100%")]
+)
+def test_a_small_share_of_inputs_is_not_none_and_a_large_one_not_all(share, words):
+    report = {**report_of(ROWS[:25], ROWS[25:]), "with_input": share}
+    assert f". {words} of the training rows have an input." in report_sentences(report, "drop")
+
+
 def test_the_worst_leads_and_all_else_follows():
     train = [*ROWS[:20], ROWS[0], Example(ROWS[1].instruction, "", "something else"), Example("Why?", "", " ")]
     report = report_of(train, [ROWS[3], ROWS[25]], max_length=75)

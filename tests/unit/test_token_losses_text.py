@@ -10,7 +10,8 @@ import pytest
 
 from instruct_tune.evaluation.token_losses import AnswerLosses, AnswerToken, Candidate, TokenScore
 from instruct_tune.ui.compare.heat_map import heat_tokens
-from instruct_tune.ui.compare.text import percent, quoted, sentence, table
+from instruct_tune.ui.compare.text import quoted, sentence, table
+from instruct_tune.ui.formatting import percent
 from instruct_tune.ui.scripted_html import packed
 
 EVIL = "<img src=x>${1} *b*\n"
@@ -66,7 +67,19 @@ def test_the_table_says_the_same_in_words():
 
 @pytest.mark.parametrize(
     ("probability", "text"),
-    [(1.0, "100%"), (0.714, "71%"), (0.0999, "10%"), (0.0243, "2.4%"), (0.0001, "0.01%"), (1e-9, "<0.01%")],
+    [
+        (1.0, "100%"),
+        (0.714, "71%"),
+        (0.0999, "10%"),
+        (0.0243, "2.4%"),
+        (0.0001, "0.01%"),
+        (1e-9, "<0.01%"),
+        (0.0, "<0.01%"),
+        (0.99, "99%"),
+        (0.997, "99.7%"),
+        (0.99996, ">99.9%"),
+        (0.9994, "99.9%"),
+    ],
 )
 def test_shares_have_two_digits(probability, text):
     assert percent(probability) == text

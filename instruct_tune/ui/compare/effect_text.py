@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .text import percent
+from ..formatting import percent
 
 if TYPE_CHECKING:
     from ...evaluation.adapter_effect import AdapterEffect, LayerNorm

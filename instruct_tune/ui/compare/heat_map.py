@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from ..formatting import percent
 from ..scripted_html import Piece, packed
-from .text import percent
 
 if TYPE_CHECKING:
     from ...evaluation.token_losses import AnswerLosses, TokenScore

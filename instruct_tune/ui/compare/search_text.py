@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .text import percent
+from ..formatting import percent
 
 if TYPE_CHECKING:
     from ...generation.search import Beam, BeamTree, Choice, GreedyAnswer, Token

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...text.markdown import plain
-from ..formatting import decoding
+from ..formatting import decoding, percent
 
 if TYPE_CHECKING:
     from ...evaluation.token_losses import AnswerLosses, AnswerToken, Candidate
@@ -128,14 +128,6 @@ def quoted(text: str, ends: bool = False) -> str:
     if ends:
         return "EOS"
     return f"“{text.replace(' ', '·').replace(chr(10), '↵').replace(chr(9), '→')}”"
-
-
-def percent(probability: float) -> str:
-    """``71%``, ``2.4%``, ``0.01%``; smaller values are ``<0.01%``."""
-    share = 100 * probability
-    if share < 0.01:
-        return "<0.01%"
-    return f"{share:.0f}%" if share >= 9.95 else f"{share:.2g}%"
 
 
 def table(losses: AnswerLosses) -> list[list[Any]]:

@@ -14,6 +14,7 @@ from ...data.paging import RowsPage
 from ...data.preview import FirstRows
 from ...data.splits import Example
 from ...text.markdown import plain
+from ..formatting import percent
 
 LONGEST_CELL = 200
 LONGEST_TEXT = 50_000
@@ -174,7 +175,8 @@ def _examined_sentences(report: Report) -> list[str]:
     examined, all_rows, near = report["reported"], report["rows"], report["duplicates"]["near"]
     rows = f"Looked at {examined['train']:,} training and {examined['test']:,} held-out rows"
     some = f", the first of {all_rows['train']:,} and {all_rows['test']:,}" if examined != all_rows else ""
-    sentences = [f"{rows}{some}. {report['with_input']:.0%} of the training rows have an input."]
+    inputs = percent(report["with_input"]) if report["with_input"] else "None"
+    sentences = [f"{rows}{some}. {inputs} of the training rows have an input."]
     threshold = report["duplicates"]["threshold"]
     sentences.append(
         f"Near copies are questions that are alike by {threshold:g} or more (1: the same but for case and spacing). "

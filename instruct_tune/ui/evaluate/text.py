@@ -75,7 +75,7 @@ def origin(evaluation: Mapping[str, Any], recorded: str | None, held_out: float)
     may be another one than the form's.
     """
     begin = f"{recorded[:1].upper()}{recorded[1:]}, evaluated" if recorded else "Evaluated"
-    return plain(f"{begin} {measured_when(evaluation)} · the run's own split, {held_out:.0%} held out", 400)
+    return plain(f"{begin} {measured_when(evaluation)} · the run's own split, {100 * held_out:g}% held out", 400)
 
 
 def _baselines(evaluation: Mapping[str, Any]) -> str:

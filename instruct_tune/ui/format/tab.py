@@ -31,7 +31,10 @@ from .template_editor import PARTS, TemplateEditor, faults
 from .token_views import TokenViews
 
 RECORDED = "Recorded with the default settings; another choice is computed here."
-UNFINISHED = "The custom template has a fault, so the row still stands in the last template that had none."
+UNFINISHED = (
+    "The custom template has a fault, so nothing is drawn anew: below stands the last row in the last template that "
+    "had none."
+)
 
 _STEP = "row => [Math.max(1, (Number(row) || 1) + BY)]"
 

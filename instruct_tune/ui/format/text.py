@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...batching.packing_mode import Packing
 from ...inspection.token_view import Role, TokenView
 from ...text.markdown import plain
+from ..formatting import percent
 
 if TYPE_CHECKING:
     from ...inspection.batch_view import EndToken, Pass, StepView
@@ -47,15 +48,13 @@ def sentence(view: StepView) -> str:
 
 def _padding(view: StepView) -> str:
     usual = view.padding_of_a_padded_batch
-    of_usual = usual / (view.tokens + usual)
+    of_usual = percent(usual / (view.tokens + usual))
     if view.padding:
-        own = view.padding / (view.tokens + view.padding)
-        return f"{view.padding:,} places are padding ({own:.0%}); in their micro-batches it would be {of_usual:.0%}."
+        own = percent(view.padding / (view.tokens + view.padding))
+        return f"{view.padding:,} places are padding ({own}); in their micro-batches it would be {of_usual}."
     if not usual:
         return "No padding is computed, nor would there be any: the rows are equally long."
-    return (
-        f"No padding is computed; padded to the longest row, **{of_usual:.0%}** of the places would hold nothing else."
-    )
+    return f"No padding is computed; padded to the longest row, **{of_usual}** of the places would hold nothing else."
 
 
 def _attention(view: StepView) -> str:
@@ -64,8 +63,8 @@ def _attention(view: StepView) -> str:
     whole = sum(each.width**2 for each in view.passes)
     own = sum(segment.length**2 for each in view.passes for segment in each.segments)
     if view.by_rows:
-        return f" Attention is computed within each row's own square: {own / whole:.0%} of the passes' squares."
-    return f" The rows' own squares are {own / whole:.0%} of the passes' squares; nothing outside them is seen."
+        return f" Attention is computed within each row's own square: {percent(own / whole)} of the passes' squares."
+    return f" The rows' own squares are {percent(own / whole)} of the passes' squares; nothing outside them is seen."
 
 
 def _many(number: int, one: str, more: str = "") -> str:

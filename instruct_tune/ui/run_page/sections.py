@@ -262,7 +262,7 @@ def ledger(contents: RunContents) -> str:
         "held-out rows for the probes": provenance.get("probe_rows"),
     }
     known = [[name, f"{count:,}"] for name, count in counts.items() if isinstance(count, int)]
-    share = f"{config['test_size']:.0%} of the rows are held out, drawn with seed {config['seed']}."
+    share = f"{100 * config['test_size']:g}% of the rows are held out, drawn with seed {config['seed']}."
     return "".join(parts) + f"<p>{text(share)}</p>" + (table(["", "rows"], known, numbers=True) if known else "")
 
 

@@ -68,8 +68,8 @@ def _lines(run: Mapping[str, Any], name: str, look: tuple[str, str, str], axis: 
     def at(step: int) -> float:
         return round(100 * step / last, 2) if axis == SHARE else step
 
-    # Plotly renders names as markup; a click on a legend group shows or hides both of its lines.
-    shared = {"name": escape(name), "legendgroup": run["id"]}
+    # Plotly renders names as markup, and knows no &quot;; a click on a legend group shows or hides both of its lines.
+    shared = {"name": escape(name, quote=False), "legendgroup": run["id"]}
     return [
         {
             **shared,

@@ -39,15 +39,21 @@ def tab(tmp_path_factory, one_thread):
 
 def shown(tab, source, **boxes):
     """The page's updates by element id after ``source`` was loaded with ``boxes`` (setting → value) filled in."""
+    updates = shown_controls(tab, source, {}, **boxes)
+    return {control.elem_id: update for control, update in updates.items() if control.elem_id}
+
+
+def shown_controls(tab, source, state, **boxes):
+    """The page's updates by control. ``state``: what was on the page before."""
     inputs = tab._inputs
     values = {control: control.value for control in inputs}
     named = tab._form.named
     values |= {named["data.source"]: str(source), named["data.filters"]: "[]"}
-    values |= {named[name]: value for name, value in boxes.items()}
+    values |= {named[name]: value for name, value in boxes.items()} | state
     updates = {}
     for update in tab._show(values, SimpleNamespace(session_hash="someone")):
         updates |= update
-    return {control.elem_id: update for control, update in updates.items() if control.elem_id}
+    return updates
 
 
 def test_a_system_prompt_is_proposed_in_its_box(tab, tmp_path):
@@ -119,7 +125,37 @@ def test_a_load_that_another_took_the_place_of_changes_nothing_more(tab, tmp_pat
     assert list(loading) == [{tab._summary: gr.skip()}]
 
 
-def test_a_load_that_is_cancelled_says_so(tab, tmp_path, monkeypatch):
+def test_what_belongs_to_the_rows_before_goes_with_them(tab, tmp_path):
+    one, other = (write(tmp_path / f"{name}.json", make_rows(9)) for name in ("one", "other"))
+    by_hand = tab._rows._by_hand
+    first = shown_controls(tab, one, {})
+    state = {by_hand._of: first[by_hand._of], tab._rows._fingerprint: first[tab._rows._fingerprint]}
+    same = shown_controls(tab, one, state)
+    assert tab._rows._row not in same, "a row in full stays where the same rows come again"
+    # A row in full goes with each new split, picked rows with their dataset.
+    again = shown_controls(tab, one, state, **{"data.seed": 7})
+    assert (again[by_hand.row], again[tab._rows._row].visible) == (None, False)
+    assert by_hand._picked not in again
+    for elsewhere in ((other, {}), (one, {"data.columns.output": "instruction", "data.columns.instruction": "output"})):
+        last = shown_controls(tab, elsewhere[0], state, **elsewhere[1])
+        assert (last[by_hand._picked], last[by_hand._count]) == ([], "")
+
+
+def test_no_counts_stand_where_there_are_no_rows(tab, tmp_path):
+    assert shown_controls(tab, write(tmp_path / "rows.json", make_rows(9)), {})[tab._filters._last] is not None
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    values = {control: control.value for control in tab._inputs}
+    values |= {tab._form["data.source"]: str(broken), tab._form["data.filters"]: "[]"}
+    updates = tab._show(values, SimpleNamespace(session_hash="someone"))
+    last = next(update for update in updates if tab._summary in update)
+    assert last[tab._filters._last] is None
+    assert last[tab._rows._all].visible is False
+    with pytest.raises(LabError):
+        next(updates)
+
+
+def test_a_load_that_is_cancelled_says_so_and_is_not_tried_again(tab, tmp_path, monkeypatch):
     slow = write(tmp_path / "slow.json", make_rows(9))
     monkeypatch.setattr(tab._datasets, "start_loading", lambda viewer, requested, loading: Future())
     values = {control: control.value for control in tab._inputs}
@@ -129,4 +165,7 @@ def test_a_load_that_is_cancelled_says_so(tab, tmp_path, monkeypatch):
     next(update for update in loading if any(control.elem_id == "data-phase" for control in update))
     tab._loading._progress._stop(someone)
     *_, last = loading
-    assert last == {tab._summary: "Cancelled: nothing was loaded."}
+    assert last[tab._summary] == "Cancelled: nothing was loaded."
+    assert last[tab._rows._all].visible is False
+    values[tab._shown] = last[tab._shown]
+    assert list(tab._refresh(values, someone)) == [{tab._summary: gr.skip()}]

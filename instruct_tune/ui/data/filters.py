@@ -182,6 +182,10 @@ class FiltersPanel:
         """Keep the counts of the rows just loaded with ``steps``; the list may have changed since."""
         return {self._last: filter_text.loaded(steps, summary)}
 
+    def forget(self) -> dict[Any, Any]:
+        """The update that removes the counts, where no rows are shown that they could be of."""
+        return {self._last: None}
+
     def steps(self, values: Mapping[Any, Any]) -> Steps:
         """The current list, with the tokenizer of each token count. Raises DataError where the JSON is not valid."""
         try:

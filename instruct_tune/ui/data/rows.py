@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...config.filters import MAX_BY_HAND
+from ...config.presets import PRESETS
 from ...config.run_config import RunConfig
 from ...data.filters import row_id
 from ...errors import DataError
@@ -24,11 +25,15 @@ from .text import LONGEST_TEXT, cut, cut_note, example_rows, page_sentence
 
 
 class ByHandPanel:
-    """Buttons under the row shown in full, to keep or drop rows by hand. ``row`` holds that row's id."""
+    """Buttons under the row shown in full, to keep or drop rows by hand. ``row`` holds that row's id.
+
+    Picks outlive another filter or split, for a row's id is a hash of its texts; they end with the dataset.
+    """
 
     def __init__(self, filters: FiltersPanel):
         self._filters = filters
         self.row, self._picked = gr.State(None), gr.State([])
+        self._of = gr.State(_texts_of(PRESETS[first_preset()]))
         with gr.Row():
             small: dict[str, Any] = {"size": "sm", "min_width": 130, "scale": 0}
             self._drop = gr.Button("Drop this row", elem_id="row-drop", **small)
@@ -42,9 +47,30 @@ class ByHandPanel:
             self._forget = gr.Button("Pick none", visible=False, elem_id="picked-none", **small)
         self._count = gr.Markdown("", elem_id="picked", elem_classes="note")
 
+    @property
+    def inputs(self) -> set[gr.components.Component]:
+        """The inputs of ``follow``."""
+        return {self._of}
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The components that ``follow`` updates."""
+        return [self._of, *self._shown]
+
+    def follow(self, config: RunConfig, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The updates after rows of ``config`` were loaded: those of another dataset end the picks."""
+        texts = _texts_of(config)
+        if values[self._of] == texts:
+            return {}
+        return {self._of: texts, **dict(zip(self._shown, self._show([]), strict=True))}
+
+    @property
+    def _shown(self) -> list[Any]:
+        return [self._picked, self._count, self._keep_picked, self._drop_picked, self._forget]
+
     def wire(self, form: Form) -> list[Any]:
         """Connect the buttons. Returns the events that change the filters."""
-        shown = [self._picked, self._count, self._keep_picked, self._drop_picked, self._forget]
+        shown = self._shown
         self._pick.click(self._add, [self.row, self._picked], shown, **QUIET)
         self._forget.click(lambda: self._show([]), None, shown, **QUIET)
         inputs = form.controls | self._filters.inputs | {self.row, self._picked}
@@ -71,8 +97,7 @@ class ByHandPanel:
 
     def _apply(self, values: dict[Any, Any], kind: str) -> dict[Any, Any]:
         changed = self._filters.add_by_hand(values, kind, tuple(values[self._picked]))
-        shown = [self._picked, self._count, self._keep_picked, self._drop_picked, self._forget]
-        return {**changed, **dict(zip(shown, self._show([]), strict=True))}
+        return {**changed, **dict(zip(self._shown, self._show([]), strict=True))}
 
     @staticmethod
     def _show(picked: list[str]) -> list[Any]:
@@ -80,7 +105,14 @@ class ByHandPanel:
         return [picked, rows if picked else "", *[gr.Button(visible=bool(picked))] * 3]
 
 
+def _texts_of(config: RunConfig) -> tuple[Any, ...]:
+    """The settings that decide which texts the rows have before they are filtered and split."""
+    data = config.data
+    return data.source, data.split, data.columns, data.unify_newlines
+
+
 PAGE = 25
+NO_ROW = "Click a row to read it in full."
 ORDER_CHOICES = [
     ("as split", "split"),
     ("shortest answer first", "shortest"),
@@ -98,6 +130,7 @@ class RowsPanel:
         self._configs, self._datasets, self._access = configs, datasets, access
         self._form, self._filters = form, filters
         first = first_content(first_preset())
+        self._fingerprint = gr.State(first.summary["fingerprint"])
         with gr.Column() as self._all:
             with gr.Row(elem_classes="bar"):
                 self._part = gr.Radio(
@@ -148,7 +181,7 @@ class RowsPanel:
                 self._where = gr.Markdown(page_sentence(first.rows, "", PAGE), elem_id="data-where")
                 self._forth = gr.Button("Next page", size="sm", elem_id="data-forth", min_width=140, scale=0)
             self._page = gr.State(1)
-            self._title = gr.Markdown("Click a row to read it in full.", elem_id="data-row-title")
+            self._title = gr.Markdown(NO_ROW, elem_id="data-row-title")
             with gr.Column(visible=False) as self._row:
                 with gr.Row():
                     self._instruction = _text("instruction")
@@ -165,17 +198,32 @@ class RowsPanel:
 
     @property
     def inputs(self) -> set[gr.components.Component]:
-        """The inputs of ``page``, beside the form."""
-        return {self._part, self._search, self._order, self._page}
+        """The inputs of ``show`` and ``page``, beside the form."""
+        return {self._part, self._search, self._order, self._page, self._fingerprint} | self._by_hand.inputs
 
     @property
     def outputs(self) -> list[Any]:
-        """The components that ``page`` updates."""
+        """The components that ``show`` updates."""
+        return [*self._paged, self._fingerprint, self._title, self._row, self._by_hand.row, *self._by_hand.outputs]
+
+    @property
+    def _paged(self) -> list[Any]:
         return [self._all, self._table, self._where, self._back, self._forth, self._page]
 
     def hidden(self) -> dict[Any, Any]:
         """The update that hides the rows."""
         return {self._all: gr.Column(visible=False)}
+
+    def show(self, config: RunConfig, values: Mapping[Any, Any], fingerprint: str) -> dict[Any, Any]:
+        """The updates for the first page of rows just loaded; ``fingerprint`` is theirs.
+
+        A row of other ones is no longer shown in full.
+        """
+        updates = {**self.page(config, values, 1), **self._by_hand.follow(config, values)}
+        if fingerprint != values[self._fingerprint]:
+            closed = {self._title: NO_ROW, self._row: gr.Column(visible=False), self._by_hand.row: None}
+            updates |= {self._fingerprint: fingerprint, **closed}
+        return updates
 
     def page(self, config: RunConfig, values: Mapping[Any, Any], number: int) -> dict[Any, Any]:
         """The updates for page ``number`` of the rows that match the search, in the chosen order."""
@@ -205,9 +253,9 @@ class RowsPanel:
 
         # "change" for the search box: gradio sends no "input" for text pasted with the mouse.
         triggers = [self._part.input, self._search.change, self._order.input]
-        gr.on(triggers, page_handler(0), inputs, self.outputs, trigger_mode="always_last", **QUIET)
-        self._back.click(page_handler(-1), inputs, self.outputs, **QUIET)
-        self._forth.click(page_handler(1), inputs, self.outputs, **QUIET)
+        gr.on(triggers, page_handler(0), inputs, self._paged, trigger_mode="always_last", **QUIET)
+        self._back.click(page_handler(-1), inputs, self._paged, **QUIET)
+        self._forth.click(page_handler(1), inputs, self._paged, **QUIET)
         shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
         self._table.select(self._show_row, self._form.controls | {self._part}, shown, **ONE_BY_ONE, **QUIET)
         return self._by_hand.wire(self._form)

@@ -121,8 +121,9 @@ class DataTab:
             yield self._without_rows(error_sentence(error), {})
             raise
         if config is None or summary is None:
-            # What took this load's place says what there is.
-            yield {self._summary: gr.skip() if completed is None else "Cancelled: nothing was loaded."}
+            # What took this load's place says what there is. Cancelled, the same rows are not tried again.
+            cancelled = self._without_rows("Cancelled: nothing was loaded.", self._form.rows(values))
+            yield {self._summary: gr.skip()} if completed is None else cancelled
             return
         columns, proposed = config.data.columns, config != requested
         sentence = data_sentence(summary, self._uploads.display_name(config.data.source))
@@ -137,7 +138,7 @@ class DataTab:
             **(self._columns.proposed(columns) if proposed else {}),
             **self._filters.show(config.data.filters, summary),
             **self._report.waiting(summary["train_rows_before_limit"] + summary["test_rows"]),
-            **self._rows.page(config, values, 1),
+            **self._rows.show(config, values, summary["fingerprint"]),
         }
 
     def _refresh(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
@@ -164,6 +165,7 @@ class DataTab:
             self.following: gr.Button(variant="secondary"),
             self._shown: settings,
             **self._loading.hidden(),
+            **self._filters.forget(),
             **self._rows.hidden(),
             **self._report.hidden(),
         }

@@ -320,6 +320,8 @@ def test_a_link_brings_somebody_else_to_the_same_question(window, served):
     window.page.click("#compare-link")
     window.page.wait_for_function("document.querySelector('#compare-address .cm-content')?.innerText.includes('?tab')")
     address = "".join(code(window, "#compare-address").split())
+    window.page.click("#compare-following")
+    window.page.wait_for_selector("#compare-address", state="hidden")
     browser, _ = served
     other = Window(browser, address)
     other.page.wait_for_selector("#compare-ask:enabled")

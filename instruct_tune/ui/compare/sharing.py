@@ -14,6 +14,7 @@ from ...services.access import Access
 from ...services.answerers import Answerers
 from ...services.runs import Runs
 from ..context import QUIET, viewer
+from ..events import setting
 from ..exhibit import FRAME, LONGEST, copyable, read
 from ..formatting import NAMES, decoding
 from ..run_picker import answering, labelled
@@ -131,6 +132,9 @@ class SharingPanel:
         self.keep.click(self._keep, [*shown, *decoded, how_decoded, *answers], None, **QUIET)
         shown_texts = [self.address, self.frames]
         revealed = self.link.click(lambda: [gr.Code(visible=True)] * 2, None, shown_texts, **QUIET)
+        # A link of before would open another question than the one beside it.
+        changes = [control.change for control in named.values()]
+        gr.on(changes, None, None, shown_texts, js=setting(2, visible=False), **QUIET)
         revealed.then(None, list(named.values()), shown_texts, js=AS_LINK.replace("NAMES", str(list(named))), **QUIET)
 
     def _keep(

@@ -18,6 +18,7 @@ from ...services.configurations import Configurations
 from ...text.plain_text import shown_name
 from ..browser_state import Memory
 from ..context import QUIET, viewer
+from ..events import setting
 from ..exhibit import copyable
 from ..form import Form
 from .controls import lockable
@@ -66,6 +67,9 @@ class LinkMaker:
     def _wire(self, make: gr.Button) -> None:
         own = {self._fixed, self._hidden, self._limited, self._preset, self._memory.path}
         made = make.click(self._make, self._form.controls | own, self._address, **QUIET)
+        # A link of before would open other settings than those of the page.
+        changes = [control.change for control in self._form.controls | own]
+        gr.on(changes, None, None, self._address, js=setting(visible=False), **QUIET)
         made.success(None, self._address, self._address, js=with_tab_and_step(), **QUIET)
 
     def _make(self, values: dict[Any, Any]) -> Any:

@@ -173,9 +173,14 @@ const hostJoins = () =>
 const names = () => new Map(room.state.room.people.map(each => [each.id, each.name]));
 const chosen = activity => (ui.pending?.activity === activity.id ? ui.pending.choice : room.state.you.choice);
 const choose = async (activity, choice) => {
-  // Marked at once; what the lab counted replaces it.
+  // Marked at once; what the lab counted replaces it. One that is pressed meanwhile is sent after the first.
+  const isUnderWay = ui.pending;
   ui.pending = {activity, choice};
-  await act('choose', 'choose', {code: room.code, activity, choice});
+  if (isUnderWay) return;
+  for (let sent; sent !== ui.pending;) {
+    sent = ui.pending;
+    await act('choose', 'choose', {code: room.code, ...sent});
+  }
   ui.pending = null;
   draw();
 };

@@ -211,7 +211,16 @@ class _Page:
         """Feed every panel that shows what changes by itself from the page's one timer."""
         lab, runs = self.lab, self.runs
         polled: list[polling.PolledPanel] = [self.status_bar, self.busy_notice, self.announcer, self.idle_flag]
-        polled += [choices, self.train.panel, self.evaluate.panel, runs.panel, runs.push, runs.job, runs.bin]
+        polled += [
+            choices,
+            self.train.panel,
+            self.evaluate.panel,
+            runs.panel,
+            runs.details,
+            runs.push,
+            runs.job,
+            runs.bin,
+        ]
         polled += [self.path, self.lesson, *self.experiments.polled]
         drawn = lab.default_model.page_is_drawn
         polling.feed(self.memory, polled, runs=lab.runs, training=lab.training, access=lab.access, drawn=drawn)

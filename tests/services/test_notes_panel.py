@@ -1,4 +1,4 @@
-"""What is beside a chosen run: notes, whose saving keeps text that was added elsewhere, and the button that shares."""
+"""What is beside a chosen run: details that follow it, notes that keep text added elsewhere, and Share."""
 
 import json
 
@@ -11,7 +11,7 @@ from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import LabError
 from instruct_tune.services.runs import OWN_DATA
 from instruct_tune.ui.runs import details
-from instruct_tune.ui.runs.details import SHARE, UNSHARE, NotesPanel, ShareButton
+from instruct_tune.ui.runs.details import SHARE, UNSHARE, ChosenRun, NotesPanel, ShareButton
 
 
 @pytest.fixture
@@ -121,3 +121,36 @@ def test_a_double_click_shares_nothing(lab, button, private, monkeypatch):
     monkeypatch.setattr(details.time, "monotonic", lambda: 1002.0)
     shown, _ = button._press(private, SHARE, pressed)
     assert (lab.runs.is_shared(HOST, private), shown.value) == (True, UNSHARE)
+
+
+def test_the_details_follow_a_run_to_its_end(lab):
+    run_id = only(lab)["id"]
+    with gr.Blocks():
+        chosen = ChosenRun(gr.State(), runs=lab.runs, access=lab.access)
+        chosen.curve()
+        chosen.happened()
+        chosen.configuration()
+    at = {name: chosen.outputs.index(getattr(chosen, name)) for name in ("words", "changes", "failed")}
+    skipped = [gr.skip()] * len(chosen.outputs)
+
+    def polled(seen):
+        updates = chosen.show(run_id, seen)
+        return (seen if updates[0] == gr.skip() else updates[0]), updates
+
+    seen, *_ = chosen.of(run_id)
+    assert polled(seen) == (seen, skipped)
+    lab.store.add_metric(
+        run_id, "train", 1, 0.1, {"loss": 3.0, "learning_rate": 1e-3, "grad_norm": 1.0, "seconds": 0.1}
+    )
+    seen, updates = polled(seen)
+    assert updates[1:] == skipped[1:], "not at each step"
+    lab.store.add_metric(run_id, "probe", 1, 0.1, {"probe_loss": 2.5})
+    seen, updates = polled(seen)
+    assert "2.5" in updates[at["words"]]
+    lab.store.update(run_id, status="failed", message="The disk is full.")
+    seen, updates = polled(seen)
+    assert "The disk is full" in updates[at["failed"]]
+    assert polled(seen) == (seen, skipped)
+    assert chosen.show(None, seen) == skipped
+    lab.runs.trash(HOST, run_id)
+    assert chosen.show(run_id, seen) == skipped

@@ -21,10 +21,15 @@ NO_CURVE = "No loss was measured yet."
 
 
 class ChosenRun:
-    """The curve, history and configuration of the chosen run; cleared when its run is deleted."""
+    """The curve, history and configuration of the chosen run; cleared when its run is deleted.
 
-    def __init__(self, *, runs: Runs, access: Access):
+    The page's timer draws them anew where the run's state has changed, or it has another held-out loss.
+    """
+
+    def __init__(self, chosen: gr.State, *, runs: Runs, access: Access):
         self.runs, self.access = runs, access
+        self.seen = gr.State(None)
+        self.inputs = [chosen, self.seen]
 
     def curve(self) -> None:
         """Add the loss plot, and the plot in words."""
@@ -58,10 +63,24 @@ class ChosenRun:
     def outputs(self) -> list[Any]:
         drawn = [self.words, self.plot, self.drawing]
         happened = [self.failed, self.changes, self.traceback, self.trace]
-        return [self.config, self.provenance, *drawn, *happened]
+        return [self.seen, self.config, self.provenance, *drawn, *happened]
 
-    def show(self, run_id: str) -> list[Any]:
+    def show(self, chosen: str | None, seen: Any) -> list[Any]:
+        """Changes since ``seen``, for the page's timer."""
+        user, unchanged = viewer(self.access), [gr.skip()] * len(self.outputs)
+        if not chosen or not seen or seen[0] == self.runs.version() or not self.runs.is_visible(user, chosen):
+            return unchanged
+        now = self._state(chosen)
+        return [now, *unchanged[1:]] if now[1:] == seen[1:] else self.of(chosen)
+
+    def _state(self, run_id: str) -> list[Any]:
+        user, version = viewer(self.access), self.runs.version()
+        held_out = [self.runs.last_metric(user, run_id, kind) for kind in ("probe", "eval")]
+        return [version, run_id, self.runs.get(user, run_id).status, *held_out]
+
+    def of(self, run_id: str) -> list[Any]:
         """The values of ``outputs`` for the run."""
+        state = self._state(run_id)
         run, trace = (
             self.runs.details(viewer(self.access), run_id),
             self.runs.traceback(viewer(self.access), run_id),
@@ -76,6 +95,7 @@ class ChosenRun:
                 provenance=run["facts"],
             )
         return [
+            state,
             json.dumps(run["config"], indent=2),
             json.dumps(run["facts"], indent=2),
             run_text.loss_sentence(run["metrics"]) or NO_CURVE,
@@ -89,7 +109,7 @@ class ChosenRun:
 
     def emptied(self) -> list[Any]:
         """Values of ``outputs`` that clear them."""
-        return ["", "", NO_CURVE, None, gr.Column(visible=False), "", "", gr.Accordion(visible=False), ""]
+        return [None, "", "", NO_CURVE, None, gr.Column(visible=False), "", "", gr.Accordion(visible=False), ""]
 
 
 def required(run_id: str | None) -> str:

@@ -62,7 +62,7 @@ class RunsTab:
         self._pushes, self._hub_jobs = push, hub_jobs
         self.files = RunFiles(configs=configs, runs=runs, transfers=transfers, access=access, write_page=write_page)
         self.bin = BinPanel(runs=runs, access=access)
-        self.details = ChosenRun(runs=runs, access=access)
+        self.details = ChosenRun(self.panel.chosen, runs=runs, access=access)
         self.by_itself = gr.State(None)
         """The run that the tab chose itself, when it was opened."""
         bench = workbench("runs")
@@ -152,7 +152,7 @@ class RunsTab:
         chosen.change(None, None, self.frames, js=setting(visible=False), **QUIET)
         imported = self.files.wire(form, chosen, *taken)
         for arrived in (imported, self.bin.wire(chosen)):
-            arrived.success(self.details.show, chosen, self.details.outputs, **QUIET)
+            arrived.success(self.details.of, chosen, self.details.outputs, **QUIET)
         self.overlay.wire(self.beside)
         for part in (self.share, self.push, self.job, self.notes, self.panel):
             part.wire()
@@ -185,13 +185,13 @@ class RunsTab:
         """The run that the tab shows when it is opened: the visitor's choice, else ``newest``; read anew each time."""
         user = viewer(self.access)
         if chosen and chosen != by_itself and self.runs.is_visible(user, chosen):
-            return [chosen, by_itself, *self.details.show(chosen)]
+            return [chosen, by_itself, *self.details.of(chosen)]
         first = newest(self.runs, self.access)
-        return [first, first, *(self.details.show(first) if first else self.details.emptied())]
+        return [first, first, *(self.details.of(first) if first else self.details.emptied())]
 
     def _choose(self, event: gr.SelectData) -> list[Any]:
         # By the id in the row: the list may have changed since it was drawn.
-        return [event.row_value[-1], None, *self.details.show(event.row_value[-1])]
+        return [event.row_value[-1], None, *self.details.of(event.row_value[-1])]
 
     def _embed(self, run_id: str | None) -> Any:
         """The run's id, of which the browser makes the lines."""

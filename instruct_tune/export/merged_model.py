@@ -28,7 +28,7 @@ ROOM = 1.3
 
 
 def merged_zip(store: RunStore, run: Run, weights: Weights, to: Path, report: Callable[[str], None]) -> Path:
-    """Write ``to`` (a .zip): float32 safetensors, tokenizer and card. ``report`` gets progress messages.
+    """Write ``to`` (a .zip): float32 safetensors, tokenizer, configuration and card. ``report`` gets progress messages.
 
     Raises ModelError where the run was trained on other ``weights``; MemoryLimitError or DiskFullError, before any
     work, where memory or disk is too small; DataError where ``to`` cannot be written.
@@ -59,6 +59,7 @@ def _write(store: RunStore, run: Run, weights: Weights, folder: Path) -> None:
     tokenizer = read_tokenizer(weights.model, weights.path)
     tokenizer.save_pretrained(folder)
     _end_at(tokenizer.eos_token_id, folder)
+    (folder / "run_config.json").write_text(json.dumps(run.config, indent=2), encoding="utf-8")
     card = model_card(run, store.evaluations(run.id), merged=True)
     (folder / "README.md").write_text(card, encoding="utf-8")
 

@@ -65,6 +65,8 @@ def test_it_says_what_the_adapter_says_and_base_is_untouched(lab, run_id, tmp_pa
     assert [message.split()[0] for message in messages] == ["merging", "packing"]
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert ModelCard(card).data.library_name == "transformers"
+    assert "All of it is in `run_config.json`" in card
+    assert json.loads((tmp_path / "out" / "run_config.json").read_text()) == lab.runs.details(HOST, run_id)["config"]
     assert "peft import" not in card
     for file in (tmp_path / "out").iterdir():
         assert lab.runs.result(HOST, run_id)["model_path"].encode() not in file.read_bytes()

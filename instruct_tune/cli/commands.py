@@ -208,14 +208,14 @@ def _lesson(args: argparse.Namespace) -> Outcome:
     args.preset = args.preset or "lesson"
     args.resume = args.parent = None
     with _lab(args, writing=True) as lab:
-        trained, status = _train_one(lab, args)
-        if status:
-            return {"run_id": trained["run_id"], "train": trained, "evaluation": None}, status
-        try:
-            evaluation = _evaluate_one(lab, trained["run_id"], None)
-        except KeyboardInterrupt:
-            evaluation, status = None, INTERRUPTED
-    return {"run_id": trained["run_id"], "train": trained, "evaluation": evaluation}, status
+        (trained, status), evaluation = _train_one(lab, args), None
+        if not status:
+            try:
+                evaluation = _evaluate_one(lab, trained["run_id"], None)
+            except KeyboardInterrupt:
+                status = INTERRUPTED
+    ended = "stopped" if status else "finished"
+    return {"run_id": trained["run_id"], "status": ended, "train": trained, "evaluation": evaluation}, status
 
 
 def _export_script(args: argparse.Namespace) -> Outcome:

@@ -10,6 +10,7 @@ from labs import Pace, press_ctrl_c
 
 from instruct_tune.cli.commands import main
 from instruct_tune.config.presets import PRESETS
+from instruct_tune.services.evaluations import Evaluations
 from instruct_tune.services.training import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,7 +62,7 @@ def test_a_lesson_that_was_stopped_is_not_evaluated(run, monkeypatch):
     pace.at[2] = press_ctrl_c
     status, done = run("lesson", "--preset", "smoke")
     assert status == 130
-    assert done["train"]["status"] == "stopped"
+    assert done["status"] == done["train"]["status"] == "stopped"
     assert done["run_id"] == done["train"]["run_id"]
     assert done["evaluation"] is None
 
@@ -168,12 +169,23 @@ def test_what_cannot_be_scored_is_refused(refused, tmp_path):
 def test_the_lesson_is_data_training_and_evaluation(answer_of):
     whole = answer_of("lesson", "--preset", "smoke", "--name", "lesson one")
     assert set(whole) >= {"run_id", "train", "evaluation"}
+    assert whole["status"] == "finished"
     assert set(whole["train"]) >= TRAIN
     assert set(whole["evaluation"]) >= EVALUATION
     assert whole["run_id"] == whole["train"]["run_id"] == whole["evaluation"]["run_id"]
     shown = answer_of("runs", "show", whole["run_id"])
     assert shown["name"] == "lesson one"
     assert len(shown["evaluations"]) == 1
+
+
+def test_a_lesson_that_is_stopped_while_it_is_evaluated_says_so(run, monkeypatch):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Evaluations, "stream", stopped)
+    status, done = run("lesson", "--preset", "smoke")
+    assert (status, done["status"], done["train"]["status"]) == (130, "stopped", "finished")
+    assert done["evaluation"] is None
 
 
 def test_the_lesson_without_a_preset_is_the_lesson(monkeypatch):

@@ -116,7 +116,7 @@ SLOW_ANSWERS = [
 @pytest.mark.slow
 def test_ctrl_c_in_the_evaluation_of_a_lesson_still_prints_the_object(answer_of, start):
     done = stop_while_answering(answer_of, start("lesson", *SLOW_ANSWERS, "--json"))
-    assert done["train"]["status"] == "finished"
+    assert (done["status"], done["train"]["status"]) == ("stopped", "finished")
     assert done["evaluation"] is None
 
 

@@ -38,7 +38,8 @@ def notebook(config: RunConfig, record: Record | None = None, tokenize: str | No
     """The run as the JSON of a notebook (nbformat 4.5)."""
     name = f"\n\nRun: {plain(record.name)}" if record else ""
     cells = [_text("# A run of Instruction-Tuning Lab\n\n" + "\n\n".join(map(plain, INTRODUCTION)) + name)]
-    cells.append(_code("\n".join(line.text for line in _install(requirements(config, record, "matplotlib")))))
+    install = _install(requirements(config, record, "matplotlib"), record is not None and bool(record.versions()))
+    cells.append(_code("\n".join(line.text for line in install)))
     tab = ""
     for section in sections(config, record, tokenize):
         if section.tab != tab:
@@ -55,16 +56,17 @@ def notebook(config: RunConfig, record: Record | None = None, tokenize: str | No
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
-def _install(libraries: list[str]) -> list[Line]:
-    """Colab keeps its own torch, which fits its GPU."""
+def _install(libraries: list[str], recorded: bool) -> list[Line]:
+    """Colab keeps its own torch, which fits its GPU. ``recorded``: whether the run says what it was trained with."""
+    comment = "The run's versions, and this lab's where it recorded none." if recorded else "This lab's versions."
     return [
         *code("""
             import subprocess
             import sys
-
-            # The versions that gave the lab's numbers.
-            LIBRARIES = [
         """),
+        Line(""),
+        Line(f"# {comment}"),
+        Line("LIBRARIES = ["),
         *(Line(f"    {literal(each)},") for each in libraries),
         *code("""
             ]

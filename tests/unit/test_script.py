@@ -332,6 +332,22 @@ def test_a_notebook_is_nbformat_4_with_headings_and_a_plot():
     assert all(f"\n{section.text}" in "\n" + "\n".join(code) for section in sections(QUICK, Record("n", "e")))
 
 
+@pytest.mark.parametrize(
+    ("record", "whose"),
+    [
+        (
+            Record("n", "e", {"versions": {"torch": "2.12.1"}}),
+            "The run's versions, and this lab's where it recorded none.",
+        ),
+        (Record("n", "e"), "This lab's versions."),
+        (None, "This lab's versions."),
+    ],
+)
+def test_a_notebook_says_whose_versions_it_installs(record, whose):
+    cells = json.loads(notebook(QUICK, record))["cells"]
+    assert f"\n\n# {whose}\nLIBRARIES = [\n" in "".join(cells[1]["source"])
+
+
 def test_what_may_differ_names_a_run_that_this_one_is_not():
     sentences = " ".join(differences(QUICK, Record("r", "stopped at step 3 of 12", {"parent": {}, "imported": True})))
     for words in ("stopped at step 3 of 12, and this trains to the end", "adapter was imported"):

@@ -135,8 +135,10 @@ class Preparation:
             probe=tokenise(examples(take_probe_rows(held_out, evaluation_rows, settings.probe_rows)), "Probe rows"),
             general=general_rows(located) if settings.general_loss and settings.probes else (),
         )
-        if not data.probe and settings.probe_rows:
-            self._log_event("No held-out rows are left for the probe, so there is no held-out loss while training.")
+        if not data.probe and settings.probe_rows and settings.probes:
+            evaluated = data.evaluation and settings.eval_strategy != "no"
+            meanwhile = "it is measured at the evaluations alone" if evaluated else "there is none while training"
+            self._log_event(f"No held-out rows are left for the probes of the held-out loss: {meanwhile}.")
         return data
 
     def _record_data(self, located: LocatedModel, splits: Splits, data: TrainingData) -> None:

@@ -89,6 +89,23 @@ def test_a_prompt_beyond_the_models_context_is_answered_with_nothing_and_reporte
     assert f"{len(beyond)} of {len(predictions)} prompts of tuned do not fit" in sentence(result)
 
 
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"eval_strategy": "epoch"}, "it is measured at the evaluations alone."),
+        ({"eval_strategy": "no"}, "there is none while training."),
+        ({"eval_strategy": "epoch", "probes": 0}, None),
+        ({"eval_strategy": "no", "probe_rows": 0}, None),
+    ],
+)
+def test_without_rows_for_the_probes_it_says_whether_the_held_out_loss_is_measured(lab, train, said):
+    run_id = finished(lab, smoke(train=train, evaluation_rows=None))
+    measured = {metric["kind"] for metric in lab.runs.metrics(HOST, run_id)} & {"probe", "eval"}
+    assert measured == ({"eval"} if train["eval_strategy"] == "epoch" else set())
+    texts = [event["text"] for event in lab.runs.events(HOST, run_id) if "held-out loss" in event["text"]]
+    assert texts == ([f"No held-out rows are left for the probes of the held-out loss: {said}"] if said else [])
+
+
 def test_where_no_held_out_row_fits_the_run_has_none_and_says_so(lab, tmp_path):
     long = [{"instruction": "Say it", "input": "", "output": "word " * 300}]
     file = write_rows(tmp_path / "rows.json", rows(20) + long * 20)

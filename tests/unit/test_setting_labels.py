@@ -7,7 +7,7 @@ import pytest
 
 from instruct_tune.ui.form import Form
 from instruct_tune.ui.setting_labels import in_form_words
-from instruct_tune.ui.train.settings_form import few_controls, folds
+from instruct_tune.ui.train.settings_form import STEPS, few_controls, folds
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,3 +36,9 @@ def form():
 )
 def test_the_forms_words_stand_for_names(message, shown):
     assert in_form_words(message) == shown
+
+
+def test_the_help_of_the_batch_size_names_what_a_steps_rows_depend_on_too():
+    fields = {field.name: field for field in STEPS}
+    accumulation = fields["train.gradient_accumulation_steps"].label
+    assert accumulation in fields["train.per_device_train_batch_size"].help

@@ -92,7 +92,7 @@ LORA = (
 
 STEPS = (
     Field("train.per_device_train_batch_size", "Batch size",
-          "Rows an optimizer step: more is smoother and means fewer steps"),
+          "Rows a step, times Accumulation: more is smoother and means fewer steps"),
     Field("train.gradient_accumulation_steps", "Accumulation",
           "Batches summed before a step: a larger batch in the same memory"),
     Field("train.max_steps", "Most steps", "Ends the run early, whatever the epochs say; -1: no limit"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import DataError, ModelError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
+from ..runs.provenance import STATUS, ended_as
 from ..store.run import Run
 from ..store.run_store import RunStore
 from .figures import loss_plot, subject
@@ -57,7 +58,7 @@ def run_files(store: RunStore, run: Run, *, repo: str = "", beside: str = "") ->
         "run_config.json": json.dumps(run.config, indent=2).encode(),
         "facts.json": json.dumps(_provenance_to_share(run), indent=2).encode(),
         "metrics.jsonl": "".join(json.dumps(metric) + "\n" for metric in metrics).encode(),
-        "loss.png": loss_plot(metrics, subject(run.name, run.config, run.provenance)),
+        "loss.png": loss_plot(metrics, subject(run)),
     }
 
 
@@ -67,5 +68,6 @@ def _adapter_config(file: Path, model: str) -> str:
 
 
 def _provenance_to_share(run: Run) -> dict[str, Any]:
-    """The run's provenance without the texts of rows, which belong to the dataset and may be private."""
-    return {name: value for name, value in run.provenance.items() if name not in ("fixed_prompt", "prompts")}
+    """The run's provenance and how it ended, without the texts of rows: they are the dataset's, and may be private."""
+    provenance = {name: value for name, value in run.provenance.items() if name not in ("fixed_prompt", "prompts")}
+    return {**provenance, STATUS: ended_as(run), "step": run.step, "total_steps": run.total_steps}

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..runs.examples import recorded_on
+from ..runs.provenance import rows_trained_on
+from ..store.run import Run
 from ..text.plain_text import shortened
 from ..util.curves import smooth
 
@@ -44,14 +46,17 @@ class Subject:
     measured: str
 
 
-def subject(name: str, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> Subject:
-    """The subject of a run, from its configuration (without machine paths) and its provenance."""
+def subject(run: Run) -> Subject:
+    """The subject of ``run``, which must be without machine paths."""
+    provenance = run.provenance
+    adapter = "" if run.adapter_step == run.step else f"adapter of step {run.adapter_step}, "
     parts = [
-        f"{provenance.get('train_rows', '?')} training rows of {config['data']['source']}, "
+        f"{adapter}trained on {rows_trained_on(run) or 'rows'} of {run.config['data']['source']}, "
         f"fingerprint {provenance.get('data_fingerprint', 'unknown')}",
         f"base weights sha256 {str(provenance.get('weights_sha256', 'unknown'))[:16]}",
     ]
-    return Subject(name, config["model"], "\n".join(filter(None, (" · ".join(parts), recorded_on(provenance)))))
+    measured = "\n".join(filter(None, (" · ".join(parts), recorded_on(provenance))))
+    return Subject(run.name, run.config["model"], measured)
 
 
 def form_of(to: Path) -> str:

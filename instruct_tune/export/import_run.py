@@ -11,10 +11,10 @@ import io
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 from ..config.environment import check_upload
 from ..config.run_config import RunConfig
@@ -26,8 +26,9 @@ from ..pretrained import hub
 from ..pretrained.locate import LOCAL_FOLDER
 from ..pretrained.repository import Repository
 from ..runs.machine_paths import is_path, last_name
-from ..runs.provenance import EARLIER_SPLITS, NOT_IMPORTED, ROWS, TRAINING, split_of
+from ..runs.provenance import EARLIER_SPLITS, NOT_IMPORTED, ROWS, STATUS, TRAINING, split_of
 from ..store.connection import FULL
+from ..store.run import ENDED, FINISHED, LIVE
 from ..text.plain_text import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
 from ..tokenization.prompt_template import MARKUP_KEYS
 from ..util.progress import Loading
@@ -38,6 +39,8 @@ MAX_WEIGHTS, MAX_METRICS_TEXT, MAX_TEXT = 1 << 30, 64 << 20, 4 << 20
 """The most unpacked bytes of the weights, of the metrics, and of each other file."""
 MAX_FILES = 1000
 READ_FILES = (CONFIG_FILE, WEIGHTS_FILE, "run_config.json", "facts.json", "metrics.jsonl")
+MAX_VERSIONS = 50
+"""The most libraries whose versions are imported."""
 MAX_SPLITS = 100
 """The most runs that an imported run may have gone on from, one after the other."""
 MAX_METRICS, LONGEST_METRIC = 100_000, 10_000
@@ -47,12 +50,12 @@ TEXT_LIMITS = {
     **dict.fromkeys(MARKUP_KEYS, LONGEST_TEMPLATE),
     NOT_IMPORTED: LONGEST_NAME,
 }
-NUMBER_KEYS = (
-    "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
-    "base_bleu", "bleu_rows",
+COUNT_KEYS = (
+    "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "bleu_rows",
 )  # fmt: skip
-"""Values of the provenance that are imported. ``recorded`` is not among them: only runs that come with the project
-have it."""
+NUMBER_KEYS = ("adapter_norm", "base_bleu")
+"""Values of the provenance that are imported, with ``versions``, the parent and earlier splits. ``recorded`` is not
+among them: only runs that come with the project have it."""
 NUMBERS = {
     "train": ("loss", "learning_rate", "grad_norm", "tokens", "supervised", "seconds", "tokens_per_second"),
     "probe": ("probe_loss",),
@@ -68,13 +71,28 @@ _WITHOUT = "leave it out to import the adapter alone"
 
 @dataclass(frozen=True)
 class Incoming:
-    """The content of a zip. ``config`` is None where it is not a lab's exported run."""
+    """The content of a zip. ``config`` is None where it is not a lab's exported run.
+
+    ``status``: how its training had ended, at ``step`` of ``total_steps``; a zip without it counts as finished at its
+    last measurement.
+    """
 
     base_model: str
     adapter_config: dict[str, Any]
     config: dict[str, Any] | None
     provenance: dict[str, Any]
     metrics: list[dict[str, Any]]
+    status: str
+    step: int
+    total_steps: int
+
+    @property
+    def ending(self) -> str:
+        """How its training ended, as one more sentence of a message; empty where it finished."""
+        if self.status == FINISHED:
+            return ""
+        how = "failed" if self.status == "failed" else f"was {self.status}"
+        return f" Its training {how} at step {self.step} of {self.total_steps}."
 
 
 def read_zip(file: Path, weights_to: Path) -> Incoming:
@@ -103,7 +121,8 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
         raise DataError(f"{CONFIG_FILE} names no base model: put its Hub id into base_model_name_or_path.")
     constants = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
     adapter_config = {**lora, **constants, "base_model_name_or_path": base}
-    return Incoming(base, adapter_config, config, _provenance(provenance), _metrics(metrics))
+    measured = _metrics(metrics)
+    return Incoming(base, adapter_config, config, _provenance(provenance), measured, *_ended(provenance, measured))
 
 
 def zip_from_hub(repo: str, to: Path, loading: Loading) -> Path:
@@ -147,11 +166,29 @@ def name_of(file: Path) -> str:
 def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The values to import, without those of a wrong type. Raises DataError where a text is too long."""
     numbers = {name: provenance[name] for name in NUMBER_KEYS if _number(provenance.get(name))}
+    counts = {name: provenance[name] for name in COUNT_KEYS if _is_count(provenance.get(name))}
     texts = {name: provenance[name] for name in TEXT_LIMITS if isinstance(provenance.get(name), str)}
     for name, text in texts.items():
         if fault := text_fault(text, TEXT_LIMITS[name]):
             raise DataError(f"facts.json in the zip: {name} {fault}.")
-    return texts | numbers | _continued(provenance)
+    return texts | numbers | counts | _versions(provenance.get("versions")) | _continued(provenance)
+
+
+def _versions(versions: Any) -> dict[str, Any]:
+    """The versions of the libraries that trained it; empty where they are not names and short texts."""
+    if not isinstance(versions, dict) or len(versions) > MAX_VERSIONS:
+        return {}
+    return {"versions": versions} if all(map(_is_name, (*versions, *versions.values()))) else {}
+
+
+def _ended(provenance: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> tuple[str, int, int]:
+    """How the training ended, its steps, and the steps that it was to have."""
+    kept = provenance.get("kept_step")
+    last: int = max((metric["step"] for metric in metrics), default=kept if _is_step(kept) else 0)
+    status, step, total = provenance.get(STATUS), provenance.get("step"), provenance.get("total_steps")
+    if status not in (*LIVE, *ENDED) or not (_is_step(step) and _is_step(total)):
+        return FINISHED, last, last
+    return str(status), max(step, last), max(total, step, last)
 
 
 def _continued(provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -320,8 +357,12 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and text_fault(value, LONGEST_NAME) is None
 
 
-def _is_step(value: Any) -> bool:
-    return _number(value) and isinstance(value, int) and 0 <= value <= LATEST
+def _is_step(value: Any) -> TypeGuard[int]:
+    return _is_count(value) and value <= LATEST
+
+
+def _is_count(value: Any) -> bool:
+    return _number(value) and isinstance(value, int) and value >= 0
 
 
 def _number(value: Any) -> bool:

@@ -15,7 +15,7 @@ from ..config.catalog import MODELS
 from ..data.sources import CODEALPACA_REPO, HUB_PREFIX
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.examples import recorded_on
-from ..runs.provenance import TRAINING, not_imported
+from ..runs.provenance import TRAINING, ended_as, not_imported, rows_trained_on
 from ..store.run import Run
 from ..text.markdown import code_span, plain
 from ..text.python_literal import literal
@@ -138,13 +138,18 @@ def _opening(run: Run, merged: bool) -> str:
             f"{what} {plain(run.config['model'])}{local}. It was trained elsewhere and imported into "
             "Instruction-Tuning Lab, which knows neither its rows nor its settings."
         )
-    rows = f"{provenance['train_rows']} rows" if "train_rows" in provenance else "rows"
     source = "a dataset that did not come along" if missing else plain(run.config["data"]["source"])
     return (
         f"{what} {plain(run.config['model'])}{local}, trained with Instruction-Tuning Lab on "
-        f"{rows} of {source}. "
-        f"Status: {recorded_on(provenance) or run.status}, step {run.step} of {run.total_steps}.{began}"
+        f"{rows_trained_on(run) or 'rows'} of {source}. {_ending(run)}{began}"
     )
+
+
+def _ending(run: Run) -> str:
+    """How the training ended, and which step's adapter this is where it is not the last one's."""
+    steps = f", step {run.step} of {run.total_steps}" if run.total_steps else ""
+    kept = "" if run.adapter_step == run.step else f"; the adapter is that of step {run.adapter_step}"
+    return f"Status: {recorded_on(run.provenance) or ended_as(run)}{steps}{kept}."
 
 
 def _loading(run: Run, merged: bool, adapter: str) -> str:
@@ -198,8 +203,8 @@ def _data(run: Run) -> str:
     licence = f", licence: {plain(provenance['data_licence'])}" if provenance.get("data_licence") else ""
     lines = [
         f"- Source: {plain(config['source'])}{licence}",
-        f"- Fingerprint of the rows: {code_span(fingerprint)}",
-        f"- Trained on {provenance.get('train_rows')} rows; "
+        f"- Fingerprint of the rows: {code_span(fingerprint) if fingerprint else 'not recorded'}",
+        f"- Trained on {rows_trained_on(run) or 'rows whose number was not recorded'}; "
         f"{config['test_size']} of all held out, seed {config['seed']}",
     ]
     if "ledger" in provenance:
@@ -311,10 +316,12 @@ def _evaluation(evaluation: Found) -> str:
 
 
 def _limits(run: Run, evaluations: Sequence[Found]) -> str:
+    rows = rows_trained_on(run)
+    earlier = ", and before them those of the run that it goes on from" if run.provenance.get("parent") else ""
     lines = [
-        "- What it was trained on is not known."
-        if "train_rows" not in run.provenance
-        else f"- It has seen {run.provenance.get('train_rows')} rows: what they do not show, it has not learned.",
+        f"- It has seen {rows}{earlier}: what they do not show, it has not learned."
+        if rows
+        else "- What it was trained on is not known.",
         "- BLEU counts words in common with one reference answer. It does not say whether an answer is right.",
         "- Nobody has tested it for safety, bias or facts; base's own limits and licence hold for it too.",
     ]

@@ -76,7 +76,7 @@ def _rows(metrics: Sequence[Values]) -> Iterator[tuple[int, float, dict[str, flo
 
 
 def _evaluation_row(run: Run, evaluation: Values | None) -> Iterator[tuple[int, float, dict[str, float]]]:
-    """The evaluation at the run's last step: ``evaluation/base/bleu`` and so on."""
+    """The evaluation at the step that the adapter is of: ``evaluation/base/bleu`` and so on."""
     if not evaluation:
         return
     named = {name: evaluation.get(name) for name in ("rows", "delta", "p_value")}
@@ -84,7 +84,7 @@ def _evaluation_row(run: Run, evaluation: Values | None) -> Iterator[tuple[int, 
         report = evaluation[side]
         low, high = report["ci"] or (None, None)
         named |= {f"{side}/{name}": value for name, value in {**report, "ci_low": low, "ci_high": high}.items()}
-    yield run.step, evaluation["time"], _numbers({f"evaluation/{name}": value for name, value in named.items()})
+    yield run.adapter_step, evaluation["time"], _numbers({f"evaluation/{name}": value for name, value in named.items()})
 
 
 def _numbers(values: Values) -> dict[str, float]:

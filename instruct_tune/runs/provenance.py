@@ -1,4 +1,4 @@
-"""Whether weights and rows are those that a run was trained on, which the names of a model and a file do not show."""
+"""What a run was trained on: whether weights and rows are still those, which their names do not show, and how many."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..pretrained.locate import Weights
+from ..store.run import Run
+from ..text.plain_text import counted
 
 NOT_IMPORTED = "not_imported"
 """What of an imported run did not come along: ``ROWS`` or ``TRAINING`` (settings and rows); not there if all came."""
@@ -15,6 +17,27 @@ ROWS, TRAINING = "rows", "training"
 def not_imported(provenance: Mapping[str, Any]) -> str:
     """The value of ``NOT_IMPORTED``; empty where the run was trained here, or came whole."""
     return str(provenance.get(NOT_IMPORTED, ""))
+
+
+STATUS = "status"
+"""How an imported run had ended where it was exported; not there if it finished. In an exported one always there."""
+
+
+def ended_as(run: Run) -> str:
+    """The status of its training. An imported run is finished itself, for nothing of it is left to resume."""
+    return str(run.provenance.get(STATUS, run.status))
+
+
+def rows_trained_on(run: Run) -> str:
+    """``200 rows``, or ``48 of 200 rows`` where the adapter has seen only these; empty where that is not known."""
+    rows, train = run.provenance.get("train_rows"), run.config["train"]
+    if not isinstance(rows, int) or not_imported(run.provenance) == TRAINING:
+        return ""
+    if not (run.adapter_step or run.total_steps):
+        # An import without its measurements: no step is known.
+        return f"at most {counted(rows, 'row')}"
+    seen = run.adapter_step * train["per_device_train_batch_size"] * train["gradient_accumulation_steps"]
+    return counted(rows, "row") if seen >= rows else f"{seen:,} of {counted(rows, 'row')}"
 
 
 def other_weights(provenance: Mapping[str, Any], here: Weights) -> str | None:

@@ -277,9 +277,7 @@ class Evaluations:
 
     def _interpret(self, run_id: str, evaluation: Mapping[str, Any] | None) -> dict[str, Any] | None:
         run = self._store.get(run_id)
-        # Of the adapter that was kept, which need not be the last step's.
-        last = run.provenance.get("kept_step", run.step)
-        metrics = [metric for metric in self._store.metrics(run_id) if metric["step"] <= last]
+        metrics = [metric for metric in self._store.metrics(run_id) if metric["step"] <= run.adapter_step]
         verdict = judge(run.config, metrics, evaluation)
         return verdict.to_dict() if verdict else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..config.run_config import RunConfig
@@ -9,6 +10,7 @@ from ..config.viewer import Viewer
 from ..errors import DataError
 from ..evaluation import bleu_tokenizers
 from ..runs.machine_paths import exported
+from ..runs.provenance import ended_as
 from ..script.code import TABS, Section
 from ..script.hub_job import job_script
 from ..script.notebook import notebook
@@ -67,6 +69,7 @@ class Scripts:
 
     def _stored(self, viewer: Viewer, run_id: str) -> tuple[RunConfig, Record]:
         run = exported(self._runs.get(viewer, run_id))
+        run = replace(run, status=ended_as(run))
         record = record_of(run, self._store.metrics(run_id), self._store.evaluations(run_id))
         return RunConfig.from_dict(run.config), record
 

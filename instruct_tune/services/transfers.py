@@ -21,10 +21,10 @@ from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.annotations import read_name
 from ..runs.machine_paths import exported, source_to_share
-from ..runs.provenance import NOT_IMPORTED
+from ..runs.provenance import NOT_IMPORTED, STATUS
 from ..store.connection import on_disk
 from ..store.disk_usage import folder_bytes
-from ..store.run import Run
+from ..store.run import FINISHED, Run
 from ..store.run_store import RunStore
 from ..util import atomic_write
 from ..util.progress import Loading
@@ -148,10 +148,10 @@ class Transfers:
     ) -> str:
         """Put an exported run, or a LoRA adapter trained elsewhere, into the history; its id.
 
-        It is finished, and a visitor's alone until they share it. ``data`` (a configuration's; the bundled rows, if
-        none) gives the held-out rows of one whose own did not come along; ``provenance`` is added to the imported one.
-        Raises DataError, ModelError or SettingsError where the zip is not what it should be; then nothing is left of
-        it.
+        It is finished, however its training ended, and a visitor's alone until they share it. ``data`` (a
+        configuration's; the bundled rows, if none) gives the held-out rows of one whose own did not come along;
+        ``provenance`` is added to the imported one. Raises DataError, ModelError or SettingsError where the zip is not
+        what it should be; then nothing is left of it.
         """
         name = read_name(name)
         if not viewer.host and viewer.id is None:
@@ -187,21 +187,22 @@ class Transfers:
             incoming = import_run.with_base(zipped, self._local_models(viewer))
             (folder / CONFIG_FILE).write_text(json.dumps(incoming.adapter_config), encoding="utf-8")
         config, message, missing = import_run.configuration(incoming, data, source)
-        steps = max((metric["step"] for metric in incoming.metrics), default=0)
+        message += incoming.ending
         now, owner = time.time(), None if viewer.host else viewer.id
         provenance = (
             {name: value for name, value in incoming.provenance.items() if name != NOT_IMPORTED}
             | {**own, "imported": True, **({NOT_IMPORTED: missing} if missing else {})}
+            | ({STATUS: incoming.status} if incoming.status != FINISHED else {})
             | ({EXPIRES: True} if self._access.has_quota(viewer) else {})
         )
         run = Run(
             run_id,
             name or f"Imported: {import_run.name_of(file)}",
-            "finished",
+            FINISHED,
             None,
             message,
-            steps,
-            steps,
+            incoming.step,
+            incoming.total_steps,
             now,
             now,
             self._configs.read(HOST, config).to_dict(),
@@ -233,5 +234,4 @@ class Transfers:
 def _subject(run: Run) -> Subject:
     from ..export.figures import subject
 
-    outgoing = exported(run)
-    return subject(run.name, outgoing.config, outgoing.provenance)
+    return subject(exported(run))

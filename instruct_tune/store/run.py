@@ -10,6 +10,8 @@ from typing import Any
 
 LIVE = ("queued", "running", "stopping")
 """Statuses of a run that is queued or in progress."""
+FINISHED = "finished"
+ENDED = (FINISHED, "stopped", "failed", "interrupted")
 _JSON_COLUMNS = ("config", "facts", "tags")
 """``facts`` holds ``Run.provenance``: the column keeps the name that scripts read in ``run.jsonl``."""
 _LISTED = (
@@ -55,9 +57,15 @@ class Run:
         return self.status in LIVE
 
     @property
+    def adapter_step(self) -> int:
+        """The step that its adapter is of: not the last one where the best was kept, or a later session broke off."""
+        kept = self.provenance.get("kept_step")
+        return kept if isinstance(kept, int) else self.step
+
+    @property
     def ended_early(self) -> bool:
         """Whether it can be resumed: it was paused, stopped or interrupted, or it failed."""
-        return not self.live and self.status != "finished"
+        return not self.live and self.status != FINISHED
 
 
 _PLAIN_COLUMNS = tuple(field.name for field in dataclasses.fields(Run) if field.name not in ("config", "provenance"))

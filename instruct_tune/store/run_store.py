@@ -94,7 +94,7 @@ class RunStore:
         row = {"id": run_id, "name": name or run_id, "status": "queued", "created": time.time()}
         owned = {"owner": owner, "started_by": started_by, "parent": parent.id if parent else None}
         # In the provenance too, because the parent may be deleted later.
-        step = parent.provenance.get("kept_step", parent.step) if parent else 0
+        step = parent.adapter_step if parent else 0
         provenance = {"parent": {"id": parent.id, "name": parent.name, "step": step}} if parent else {}
         with self._history.writing() as db:
             insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(provenance), **owned})

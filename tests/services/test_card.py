@@ -75,6 +75,41 @@ def test_it_says_what_was_measured_and_on_which_weights():
 
 
 @pytest.mark.parametrize(
+    ("ended", "train", "kept", "rows"),
+    [
+        ({}, {}, 12, "48 rows"),
+        ({}, {}, 3, "12 of 48 rows"),
+        ({}, {"gradient_accumulation_steps": 2}, 5, "40 of 48 rows"),
+        ({"step": 24, "total_steps": 24}, {"num_train_epochs": 2}, 13, "48 rows"),
+        ({"status": "stopped", "step": 2}, {}, 2, "8 of 48 rows"),
+        ({"status": "stopped", "step": 0}, {}, 0, "0 of 48 rows"),
+        # A later session of it broke off.
+        ({"status": "failed", "step": 9}, {}, 2, "8 of 48 rows"),
+        # An import without measurements.
+        ({"step": 0, "total_steps": 0}, {}, None, "at most 48 rows"),
+    ],
+)
+def test_it_says_which_steps_adapter_it_is_and_how_many_rows_that_has_seen(ended, train, kept, rows):
+    run, _, _ = recorded()
+    provenance = {name: value for name, value in run.provenance.items() if name not in ("recorded", "kept_step")}
+    provenance |= {} if kept is None else {"kept_step": kept}
+    run = dataclasses.replace(changed(run, train={**run.config["train"], **train}), provenance=provenance, **ended)
+    card = model_card(run, [])
+    steps = f", step {run.step} of {run.total_steps}" if run.total_steps else ""
+    adapter = "" if kept in (None, run.step) else f"; the adapter is that of step {kept}"
+    assert f"Status: {run.status}{steps}{adapter}.\n" in card
+    for words in (f"Lab on {rows} of bundled", f"\n- Trained on {rows}; ", f"\n- It has seen {rows}: what"):
+        assert words in card
+
+
+def test_of_a_run_that_goes_on_from_another_it_does_not_say_that_its_rows_are_all():
+    run, _, _ = recorded()
+    parent = {"parent": {"id": "p", "name": "first", "step": 6}}
+    card = model_card(dataclasses.replace(run, provenance={**run.provenance, **parent}), [])
+    assert "It has seen 48 rows, and before them those of the run that it goes on from: what" in card
+
+
+@pytest.mark.parametrize(
     ("source", "named"),
     [("hub:some/data", ["some/data"]), ("codealpaca-20k", ["sahil2801/CodeAlpaca-20k"]), ("mine.csv", None)],
 )

@@ -5,13 +5,14 @@ import zipfile
 
 import numpy as np
 import pytest
-from labs import finished, opened, smoke
+from labs import finished, opened, smoke, trained
 from safetensors.numpy import save
 
 from instruct_tune.cli.commands import main
 from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
-from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
+from instruct_tune.errors import BusyError, DataError, LabError, NotFoundError, SettingsError
 from instruct_tune.export import import_run
+from instruct_tune.ui.run_page.page import run_page
 
 MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")
 PLAIN = {
@@ -79,6 +80,86 @@ def test_a_run_that_went_out_and_came_back_answers_the_same(lab, exported):
     assert imported["facts"]["weights_sha256"] == before["facts"]["weights_sha256"]
     *_, evaluation = lab.evaluations.stream(HOST, again, 2)
     assert evaluation["rows"] == 2
+
+
+def card_of(lab, run_id, to):
+    with zipfile.ZipFile(lab.transfers.export(HOST, run_id, to)) as archive:
+        return archive.read("README.md").decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "how"),
+    [("stopped", "was stopped"), ("failed", "failed"), ("interrupted", "was interrupted"), ("running", "was running")],
+)
+def test_how_a_training_ended_comes_along_now_and_after_another_import(lab, tmp_path, status, how):
+    run_id = trained(lab, smoke())
+    lab.store.update(run_id, status=status, total_steps=100, provenance={"kept_step": 2})
+    file = lab.transfers.export(HOST, run_id, tmp_path / "0.zip")
+    lab.store.update(run_id, status="stopped")
+    for number in (1, 2):
+        again = lab.transfers.import_run(HOST, file)
+        details = lab.runs.details(HOST, again)
+        assert (details["status"], details["step"], details["total_steps"]) == ("finished", 4, 100)
+        assert details["message"] == f"Imported. Its training {how} at step 4 of 100."
+        assert details["facts"]["versions"] == lab.runs.details(HOST, run_id)["facts"]["versions"]
+        with pytest.raises(BusyError, match="only one that ended early"):
+            lab.training.resume(HOST, again)
+        assert f"{status} at step 4 of 100" in lab.scripts.of_run(HOST, again, "py")
+        page = run_page(lab.run_pages, HOST, again)
+        assert f"{status.capitalize()} at step 4 of 100. Its adapter is that of step 2." in page
+        file = tmp_path / f"{number}.zip"
+        assert f"Status: {status}, step 4 of 100; the adapter is that of step 2." in card_of(lab, again, file)
+
+
+def test_a_run_that_ended_early_because_its_loss_fell_no_more_comes_back_as_finished(lab, tmp_path):
+    run_id = trained(lab, smoke())
+    lab.store.update(run_id, total_steps=100)
+    again = lab.transfers.import_run(HOST, lab.transfers.export(HOST, run_id, tmp_path / "0.zip"))
+    details = lab.runs.details(HOST, again)
+    assert (details["message"], details["step"], details["total_steps"]) == ("Imported.", 4, 100)
+    assert "status" not in details["facts"]
+    assert "Status: finished, step 4 of 100." in card_of(lab, again, tmp_path / "1.zip")
+
+
+@pytest.mark.parametrize(
+    ("claims", "ended"),
+    [
+        # What labs wrote before.
+        ({}, ("finished", 2, 2)),
+        ({"status": "stopped", "step": 3, "total_steps": 9}, ("stopped", 3, 9)),
+        ({"status": "stopped", "step": 1, "total_steps": 1}, ("stopped", 2, 2)),
+        ({"status": ["stopped"], "step": 3, "total_steps": 9}, ("finished", 2, 2)),
+        ({"status": "<b>", "step": 3, "total_steps": 9}, ("finished", 2, 2)),
+        ({"status": "stopped", "step": -1, "total_steps": 9}, ("finished", 2, 2)),
+        ({"status": "stopped", "step": 3, "total_steps": 9.5}, ("finished", 2, 2)),
+        ({"status": "stopped", "step": 3, "total_steps": 10**30}, ("finished", 2, 2)),
+    ],
+)
+def test_steps_are_those_of_the_zip_or_of_its_last_measurement(lab, tmp_path, claims, ended):
+    files = {
+        "run_config__json": json.dumps({"model": "tiny-random", "data": {"source": "bundled"}}),
+        "metrics__jsonl": json.dumps({"kind": "probe", "step": 2, "epoch": 1, "time": 1, "probe_loss": 2.0}),
+        "facts__json": json.dumps(claims),
+    }
+    run = lab.runs.get(HOST, lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", **files)))
+    assert run.status == "finished"
+    assert (run.provenance.get("status", "finished"), run.step, run.total_steps) == ended
+
+
+@pytest.mark.parametrize(
+    "versions", [[], {"torch": 2}, {"torch": "2" * 10_000}, {f"l{n}": "1.0" for n in range(51)}, {"\ud800": "1.0"}]
+)
+def test_versions_that_are_none_are_left_out(lab, tmp_path, versions):
+    file = zipped(tmp_path / "x.zip", facts__json=json.dumps({"versions": versions}))
+    assert "versions" not in lab.runs.details(HOST, lab.transfers.import_run(HOST, file))["facts"]
+
+
+def test_a_card_without_measurements_names_no_step_and_no_number_of_rows_as_seen(lab, tmp_path):
+    own = json.dumps({"model": "tiny-random", "data": {"source": "bundled"}})
+    file = zipped(tmp_path / "x.zip", run_config__json=own, facts__json=json.dumps({"train_rows": 9}))
+    card = card_of(lab, lab.transfers.import_run(HOST, file), tmp_path / "out.zip")
+    assert "on at most 9 rows of bundled. Status: finished." in card
+    assert "It has seen at most 9 rows:" in card
 
 
 def test_an_adapter_from_elsewhere_in_a_folder_of_its_zip(lab, exported, tmp_path):

@@ -116,7 +116,9 @@ def test_a_mutated_ledger_is_refused_or_read(lab, tmp_path):
 def test_the_good_export_is_accepted(lab, tmp_path):
     run_id = imported(lab, tmp_path, changed())
     details = lab.runs.details(HOST, run_id)
-    assert details["facts"] == {**PROVENANCE, "imported": True}
+    kept = {name: value for name, value in PROVENANCE.items() if name not in ("step", "total_steps")}
+    assert details["facts"] == {**kept, "imported": True}
+    assert (details["status"], details["step"], details["total_steps"]) == ("finished", 2, 4)
     assert [metric["loss"] for metric in details["metrics"] if metric["kind"] == "train"] == [TRAIN["loss"]] * 2
     assert details["config"]["template"] == RUN["template"]
     assert details["config"]["lora"]["r"] == CONFIG["r"]

@@ -144,6 +144,15 @@ def test_missing_measurements_are_named(lab, tmp_path):
     assert "imported" in words(run_page(lab.run_pages, HOST, imported))
 
 
+def test_it_says_which_steps_adapter_it_is_and_what_that_has_seen(lab, run_id):
+    assert "Its adapter is that of" not in words(run_page(lab.run_pages, HOST, run_id))
+    best = trained(lab, TWELVE_STEPS, "best")
+    lab.store.update(best, provenance={"kept_step": 3})
+    page = words(run_page(lab.run_pages, HOST, best))
+    assert "Finished at step 12 of 12. Its adapter is that of step 3." in page
+    assert "Trained on 12 of 16 rows 3 steps" in page
+
+
 def test_a_run_that_failed_says_why_and_has_no_curve(lab):
     run = lab.store.create("broken", smoke(model="/nowhere/at/all").to_dict())
     lab.store.update(run.id, status="failed", message="/nowhere/at/all is not there.", error_kind="model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -130,6 +131,14 @@ def test_what_trackio_reads_is_what_was_written(lab, run, storage):
     assert logs[-1]["evaluation/base/ci_low"] == evaluation["base"]["ci"][0]
     assert logs[-1]["step"] == run.step
     assert read.config["evaluation"]["signature"] == evaluation["tuned"]["signature"]
+
+
+def test_the_evaluation_stands_at_the_step_that_the_adapter_is_of(lab, run, storage):
+    best = dataclasses.replace(run, provenance={**run.provenance, "kept_step": 4})
+    evaluation = lab.store.evaluations(BEST)[0]
+    trackio_sink.write_run(best, lab.store.metrics(BEST), evaluation, "class")
+    logs = storage.get_logs("class", run.name, run_id=run.id)
+    assert [log["step"] for log in logs if "evaluation/tuned/bleu" in log] == [4]
 
 
 def test_a_second_export_replaces_the_first_and_two_runs_of_one_name_are_two(lab, run, storage):

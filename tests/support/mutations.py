@@ -29,7 +29,8 @@ RUN = {
 }
 PROVENANCE = {
     "weights_source": "made here, random", "weights_sha256": "0" * 64, "train_rows": 9, "adapter_norm": 1.5,
-    "packing": "flat", "kept_step": 2, "chat_before": "<u>", "chat_after": "</u>",
+    "packing": "flat", "kept_step": 2, "chat_before": "<u>", "chat_after": "</u>", "versions": {"torch": "2.13.0"},
+    "status": "stopped", "step": 2, "total_steps": 4,
 }  # fmt: skip
 TRAIN = {
     "loss": 2.0, "learning_rate": 1e-3, "grad_norm": 1.0, "tokens": 10, "supervised": 5, "seconds": 0.5,

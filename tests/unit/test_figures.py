@@ -1,5 +1,6 @@
 """Plots for print: they show the numbers and the conditions, and markup in a name has no effect."""
 
+import dataclasses
 import io
 import xml.etree.ElementTree
 
@@ -8,8 +9,10 @@ from at_night import at_night_after
 from hostile import NAMES
 from PIL import Image
 
+from instruct_tune.config.presets import PRESETS
 from instruct_tune.errors import DataError
 from instruct_tune.export.figures import DOTS_AN_INCH, INCHES, Subject, form_of, loss_plot, save, score_plot, subject
+from instruct_tune.store.run import Run
 
 ABOUT = Subject("tulip", "some/model", "fingerprint abc")
 TRAIN = [{"kind": "train", "step": step, "loss": 1.0 + step % 2} for step in range(1, 9)]
@@ -92,8 +95,16 @@ def test_a_name_is_only_a_name(name):
 
 def test_a_subject_names_data_and_weights():
     provenance = {"train_rows": 48, "data_fingerprint": "00e3", "weights_sha256": "a672" * 16}
-    about = subject("tulip", {"model": "some/model", "data": {"source": "bundled"}}, provenance)
-    assert about.measured == "48 training rows of bundled, fingerprint 00e3 · base weights sha256 a672a672a672a672"
+    config = {**PRESETS["minute"].to_dict(), "model": "some/model"}
+    run = Run("i", "tulip", "finished", None, "", 12, 12, 0, 0, config, None, provenance)
+    about = subject(run)
+    weights = "fingerprint 00e3 · base weights sha256 a672a672a672a672"
+    assert (about.name, about.model) == ("tulip", "some/model")
+    assert about.measured == f"trained on 48 rows of bundled, {weights}"
+    best = dataclasses.replace(run, provenance={**provenance, "kept_step": 3})
+    assert subject(best).measured == f"adapter of step 3, trained on 12 of 48 rows of bundled, {weights}"
+    elsewhere = dataclasses.replace(run, provenance={"not_imported": "training", "train_rows": 48})
+    assert subject(elsewhere).measured.startswith("trained on rows of bundled, fingerprint unknown")
 
 
 def test_only_a_png_or_an_svg_is_written_and_only_where_one_can_be(tmp_path):

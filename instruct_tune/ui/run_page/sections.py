@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import DataError
 from ...runs.differences import flat
 from ...runs.examples import recorded_on
+from ...runs.provenance import ended_as, rows_trained_on
 from ...services.run_pages import RunContents
 from ...text.plain_text import counted, shortened
 from ...text.word_diff import Kind, Piece, word_diff
@@ -65,7 +66,9 @@ def head(contents: RunContents) -> str:
         made_of.append(time.strftime("%d %b %Y", time.localtime(run.created)))
     tags = f" · {', '.join(run.tags)}" if run.tags else ""
     state = run_text.failure_sentence({**vars(run), "message": contents.status["message"]})
-    state = state or f"{run.status.capitalize()} at step {run.step} of {run.total_steps}."
+    state = state or f"{ended_as(run).capitalize()} at step {run.step} of {run.total_steps}."
+    if run.adapter_step != run.step:
+        state += f" Its adapter is that of step {run.adapter_step}."
     return (
         f'<header><p class="quiet">A run of the Instruction-Tuning Lab</p><h1>{text(run.name)}</h1>'
         f'<p class="quiet">{text(" · ".join(made_of) + tags)}</p>{markdown(state)}{_tiles(contents)}</header>'
@@ -98,10 +101,10 @@ def _tiles(contents: RunContents) -> str:
                 f"nats a token; lowest {lowest[1]:.2f} at step {lowest[0]}",
             )
         )
-    rows, parameters = contents.run.provenance.get("train_rows"), contents.run.provenance.get("trainable_parameters")
-    if isinstance(rows, int):
+    parameters = contents.run.provenance.get("trainable_parameters")
+    if rows := rows_trained_on(contents.run):
         trained = f", {parameters:,} parameters trained" if isinstance(parameters, int) else ""
-        tiles.append(("Trained on", counted(rows, "row"), counted(contents.run.step, "step") + trained))
+        tiles.append(("Trained on", rows, counted(contents.run.adapter_step, "step") + trained))
     each = "".join(
         f"<div><dt>{text(name)}</dt><dd><b>{text(value)}</b> <span>{text(note)}</span></dd></div>"
         for name, value, note in tiles
@@ -255,7 +258,7 @@ def ledger(contents: RunContents) -> str:
     else:
         parts.append("<p>How many rows each step kept was not recorded.</p>")
     counts = {
-        "rows trained on": provenance.get("train_rows"),
+        "training rows": provenance.get("train_rows"),
         "rows left out as too long": provenance.get("rows_dropped"),
         "rows cut": provenance.get("rows_truncated"),
         "held-out rows for the evaluation loss": provenance.get("evaluation_rows"),

@@ -95,8 +95,12 @@ def _back(config: RunConfig, repo: str) -> Iterator[Line]:
                 measured["train", step] = {"kind": "train", **at, **numbers, "tokens_per_second": tokens / seconds}
             elif "eval_loss" in entry:
                 measured["eval", step] = {"kind": "eval", **at, "eval_loss": entry["eval_loss"]}
-        measured["bleu", step] = {"kind": "bleu", **at, "bleu": scores["tuned"]}
+        # BLEU is of the adapter that was kept, which need not be the last step's.
+        kept = (arguments.load_best_model_at_end and trainer.state.best_global_step) or step
+        at = {name: measured["train", kept][name] for name in ("step", "epoch", "time")}
+        measured["bleu", kept] = {"kind": "bleu", **at, "bleu": scores["tuned"]}
         provenance = {
+            "kept_step": kept,
             "data_fingerprint": FINGERPRINT,
             "device": torch.cuda.get_device_name() if GPU else "cpu",
             "train_rows": len(train_rows),
@@ -110,8 +114,6 @@ def _back(config: RunConfig, repo: str) -> Iterator[Line]:
         # A template may write the date: the run is asked with what it was trained with.
         yield Line('provenance |= {"chat_before": BEFORE, "chat_after": AFTER}', ("template",))
     yield from code("""
-        if arguments.load_best_model_at_end:
-            provenance["kept_step"] = trainer.state.best_global_step
         if state.is_main_process:
             import json
             import math

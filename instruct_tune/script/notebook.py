@@ -38,7 +38,8 @@ def notebook(config: RunConfig, record: Record | None = None, tokenize: str | No
     """The run as the JSON of a notebook (nbformat 4.5)."""
     name = f"\n\nRun: {plain(record.name)}" if record else ""
     cells = [_text("# A run of Instruction-Tuning Lab\n\n" + "\n\n".join(map(plain, INTRODUCTION)) + name)]
-    install = _install(requirements(config, record, "matplotlib"), record is not None and bool(record.versions()))
+    libraries = requirements(config, record, tokenize, "matplotlib")
+    install = _install(libraries, record is not None and bool(record.versions()))
     cells.append(_code("\n".join(line.text for line in install)))
     tab = ""
     for section in sections(config, record, tokenize):

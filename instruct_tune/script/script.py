@@ -38,10 +38,13 @@ def sections(
     ``tokenize``: how BLEU counts words, by default as in the record. ``packed``: with the bundled rows themselves,
     where the run has them.
     """
-    config = _as_evaluated(outgoing(config), record)
-    tokenize = tokenize or (record and record.tokenize) or bleu_tokenizers.DEFAULT
-    parts = (section for tab in TABS for section in _of_tab(tab, config, record, tokenize, packed))
+    config, chosen = _as_evaluated(outgoing(config), record), _tokenize(record, tokenize)
+    parts = (section for tab in TABS for section in _of_tab(tab, config, record, chosen, packed))
     return (Section("start", "One process speaks", tuple(_start())), *parts)
+
+
+def _tokenize(record: Record | None, chosen: str | None) -> str:
+    return chosen or (record and record.tokenize) or bleu_tokenizers.DEFAULT
 
 
 def _of_tab(tab: str, config: RunConfig, record: Record | None, tokenize: str, packed: bool) -> list[Section]:
@@ -67,20 +70,23 @@ def _as_evaluated(config: RunConfig, record: Record | None) -> RunConfig:
     return dataclasses.replace(config, generation=generation)
 
 
-def requirements(config: RunConfig, record: Record | None = None, *more: str) -> list[str]:
-    """The libraries with their versions, one ``name==version`` each."""
-    extra = ("rapidfuzz",) if needs_rapidfuzz(config.data) else ()
-    return pinned(record.versions() if record else {}, *extra, *more)
+def requirements(config: RunConfig, record: Record | None = None, tokenize: str | None = None, *more: str) -> list[str]:
+    """The libraries with their versions, one ``name==version`` each. ``tokenize``: as in ``sections``."""
+    libraries = pinned(
+        record.versions() if record else {}, *(("rapidfuzz",) if needs_rapidfuzz(config.data) else ()), *more
+    )
+    _, with_dictionary = bleu_tokenizers.MECAB.get(_tokenize(record, tokenize), ((), "sacrebleu"))
+    return [each.replace("sacrebleu==", f"{with_dictionary}==") for each in libraries]
 
 
 def script(config: RunConfig, record: Record | None = None, tokenize: str | None = None) -> str:
     """The run as the text of a Python file, with its requirements in the header."""
-    return script_of(config, record, sections(config, record, tokenize))
+    return script_of(config, record, sections(config, record, tokenize), tokenize)
 
 
-def script_of(config: RunConfig, record: Record | None, parts: Sequence[Section]) -> str:
+def script_of(config: RunConfig, record: Record | None, parts: Sequence[Section], tokenize: str | None = None) -> str:
     """The text of a Python file that has these sections."""
-    texts = [header(requirements(config, record)), "".join(f"{line.text}\n" for line in introduction(record))]
+    texts = [header(requirements(config, record, tokenize)), "".join(f"{line.text}\n" for line in introduction(record))]
     texts += [f"# {'-' * 10} {section.title}\n\n{section.text}\n" for section in parts]
     return "\n\n".join(texts)
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, reject, settings
@@ -313,6 +314,21 @@ def test_the_header_names_each_library_with_the_version_that_trained_the_run():
     assert dict(required)["peft"].count(".") == 2
 
 
+@pytest.mark.parametrize(("tokenize", "name"), [("ja-mecab", "sacrebleu[ja]"), ("ko-mecab", "sacrebleu[ko]")])
+def test_a_tokenisation_with_a_dictionary_requires_it(tokenize, name):
+    sides = {side: {"bleu": 1.0} for side in ("base", "tuned")}
+    evaluation = {"generation": {}, "rows": 3, "tokenize": tokenize, "baselines": [], **sides}
+    versions = {"versions": {"sacrebleu": "2.5.1"}}
+    record = Record("n", "finished at step 2 of 2", versions, evaluation=evaluation)
+    for text in (script(QUICK, record), notebook(QUICK, record)):
+        assert f"{name}==2.5.1" in text
+        assert "sacrebleu==" not in text
+    for text in (script(QUICK, None, tokenize), notebook(QUICK, None, tokenize)):
+        assert f"{name}==" in text
+    assert "sacrebleu==2.5.1" in script(QUICK, record, "char")
+    assert "sacrebleu==2.5.1" in job_script(QUICK, "own/job", record)
+
+
 def test_rapidfuzz_is_required_where_texts_are_compared():
     for step in STEPS:
         needs = step in ("drop_near_duplicates", "drop_leakage")
@@ -372,6 +388,31 @@ def test_a_job_measures_bleu_as_the_configuration_says_and_not_as_an_evaluation_
     assert "num_beams=5" in script(QUICK, record)
     without = replace(record, evaluation=None)
     assert job_script(QUICK, "ann/run", record) == job_script(QUICK, "ann/run", without)
+
+
+@pytest.mark.parametrize(
+    ("best", "step", "kept"), [(True, 2, 2), (True, None, 3), (False, None, 3)], ids=["best", "none held out", "last"]
+)
+def test_a_jobs_bleu_is_a_measurement_of_the_step_whose_adapter_is_kept(best, step, kept):
+    config = replace(QUICK, train=replace(QUICK.train, load_best_model_at_end=best))
+    text = job_script(config, "own/job")
+    row = {"input_ids": [1, 2], "labels": [-100, 2]}
+    order = type("EpochOrder", (), {"__iter__": lambda self: iter([0, 1, 2])})
+    step_numbers = {"loss": 1.0, "learning_rate": 0.1, "grad_norm": 1.0}
+    history = [{"step": at, "epoch": at / 3, **step_numbers} for at in (1, 2, 3)]
+    history += [{"step": at, "epoch": at / 3, "eval_loss": 1.0} for at in (2, 3) if step]
+    names = {
+        "share": 1, "state": SimpleNamespace(num_processes=1, is_main_process=False), "GPU": False, "IGNORED": -100,
+        "arguments": SimpleNamespace(gradient_accumulation_steps=1, load_best_model_at_end=best),
+        "trainer": SimpleNamespace(state=SimpleNamespace(best_global_step=step)), "EpochOrder": order,
+        "train_rows": [row] * 3, "held_out_rows": [], "history": [*history, {"step": 3, "epoch": 1, "train_loss": 1}],
+        "clock": SimpleNamespace(ended={1: 11, 2: 12, 3: 13}, seconds={1: 1, 2: 1, 3: 1}), "FINGERPRINT": "f",
+        "scores": {"base": 1, "tuned": 2}, "references": ["a"], "model": SimpleNamespace(parameters=list),
+    }  # fmt: skip
+    exec(text[text.index('REPOSITORY = "own/job"') :], names)
+    [bleu] = [each for each in names["measured"].values() if each["kind"] == "bleu"]
+    assert bleu == {"kind": "bleu", "step": kept, "epoch": kept / 3, "time": 10 + kept, "bleu": 2}
+    assert names["provenance"]["kept_step"] == kept
 
 
 def test_a_job_brings_its_chat_prompt_back():

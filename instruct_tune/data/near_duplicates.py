@@ -36,7 +36,8 @@ _SENTENCE = re.compile(r"\n|(?<=[.:?!])\s")
 _WORD = re.compile(r"\w+|[^\w\s]")
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """The scripts that are written without spaces: Thai, Lao, Burmese, Khmer, kana and Han."""
-_PART = re.compile(f"[{_UNSPACED}]|[^{_UNSPACED}]+")
+PART = re.compile(f"[{_UNSPACED}]|[^{_UNSPACED}]+")
+"""A part of a word: in these scripts a character, else the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:
 
 def _word_set(words: Sequence[str]) -> set[str]:
     """The words of a text; where no spaces part them, its characters: else a clause would be one word."""
-    return {part for word in words for part in _PART.findall(word)}
+    return {part for word in words for part in PART.findall(word)}
 
 
 def _shares_words(one: set[str], other: set[str]) -> bool:

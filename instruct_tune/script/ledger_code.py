@@ -9,10 +9,12 @@ from typing import Any
 
 from ..config.filters import DROP_LEAKAGE, ByHand, Contains, Filter, Language, Length, Matches, NearDuplicates, Sample
 from ..config.run_config import DataSettings
+from ..data.near_duplicates import PART
 from ..text import code_language
 from ..text.python_literal import literal
 from .code import Line, assign, code, note
 from .record import Record
+from .spelled_out import SPELLED_OUT
 
 FILTERS = "data.filters"
 NEAR = ("drop_near_duplicates", DROP_LEAKAGE.step)
@@ -73,11 +75,15 @@ def _length(step: Length) -> Iterator[Line]:
     length = f"len({_text_of(step.of)})"
     if step.unit == "tokens":
         yield from code("""
+            import re
+
             from transformers import AutoTokenizer
 
+
         """)
+        yield from SPELLED_OUT
         yield Line(f"counting = AutoTokenizer.from_pretrained({literal(step.tokenizer)})")
-        length = f'len(counting({_text_of(step.of)}, add_special_tokens=False, split_special_tokens=True)["input_ids"])'
+        length = f"len(spelled_out(counting, {_text_of(step.of)}))"
     low, high = f"{step.min} <= " if step.min is not None else "", f" <= {step.max}" if step.max is not None else ""
     yield from _keep(f"{low}{length}{high}")
 
@@ -181,11 +187,17 @@ _CODE: dict[str, Callable[[Any], Iterator[Line] | list[Line]]] = {
     "drop_rows": _by_hand,
 }
 
-_NEAR_CODE = code('''
-    import re
-    from collections import Counter
+_NEAR_CODE = (
+    *code("""
+        import re
+        from collections import Counter
 
-    from rapidfuzz import fuzz, process
+        from rapidfuzz import fuzz, process
+
+        # A word; in scripts without spaces (Thai, Lao, Burmese, Khmer, kana, Han) a character.
+    """),
+    *assign("PART", PART.pattern),
+    *code('''
 
 
     def question(row):
@@ -203,18 +215,24 @@ _NEAR_CODE = code('''
         return {text: " ".join(p for p in of_one if p and common[p] < 5) for text, of_one in parts.items()}
 
 
+    def words(text):
+        return {part for word in text.split() for part in re.findall(PART, word)}
+
+
     def is_near(text, others, own, similar=0.9):
         """Whether a text shares nearly its letters, in their order, and 70% of its words with one of the others.
 
         So do their ``own`` parts: a system prompt, or the instruction of a task, makes no copies.
         """
-        words = set(text.split())
+        own_words = words(text)
         for other, _, _ in process.extract(text, others, scorer=fuzz.ratio, score_cutoff=100 * similar, limit=None):
-            shared = len(words & set(other.split()))
+            other_words = words(other)
+            shared = len(own_words & other_words)
             alike = fuzz.ratio(own[text], own[other]) >= 100 * similar
-            if alike and shared >= 0.7 * (len(words) + len(set(other.split())) - shared):
+            if alike and shared >= 0.7 * (len(own_words) + len(other_words) - shared):
                 return True
         return False
 
 
-''')
+    '''),
+)

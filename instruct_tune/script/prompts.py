@@ -9,6 +9,7 @@ from ..config.run_config import RunConfig
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
 from .code import Line, Section, assign, code, note
 from .record import Record
+from .spelled_out import SPELLED_OUT
 
 
 def format_sections(config: RunConfig, record: Record | None) -> list[Section]:
@@ -22,6 +23,8 @@ def format_sections(config: RunConfig, record: Record | None) -> list[Section]:
 
 
 def _tokenizer(config: RunConfig) -> Iterator[Line]:
+    yield Line("import re")
+    yield Line("")
     yield Line("from transformers import AutoConfig, AutoTokenizer")
     yield Line("")
     if config.model == TINY_MODEL:
@@ -33,7 +36,7 @@ def _tokenizer(config: RunConfig) -> Iterator[Line]:
     elif not any(config.model == card.id for card in MODELS) and "/" not in config.model:
         yield from note("A model's name on the Hub, or its folder, to be put beside this file.", "model")
     yield from assign("MODEL", config.model, "model")
-    yield from code('''
+    yield from code("""
         tokenizer = AutoTokenizer.from_pretrained(MODEL)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token  # never trained on: padding is masked by its place, not its id
@@ -45,9 +48,11 @@ def _tokenizer(config: RunConfig) -> Iterator[Line]:
             CONTEXT = min(CONTEXT, rope["original_max_position_embeddings"])
 
 
+    """)
+    yield from SPELLED_OUT
+    yield from code('''
         def plain(text):
-            """Ids of a text. A special token that is spelled in it, such as <|im_end|>, stays text."""
-            return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            return spelled_out(tokenizer, text)
 
 
         def continued(text, encode=plain):
@@ -83,8 +88,6 @@ def _tokenizer(config: RunConfig) -> Iterator[Line]:
 
 
 def _texts(template: PromptTemplate) -> Iterator[Line]:
-    yield Line("import re")
-    yield Line("")
     yield from note(f"Template: {template.name}.", "template")
     yield from assign("WITHOUT_INPUT", template.without_input, "template")
     yield from assign("WITH_INPUT", template.with_input, "template")
@@ -132,10 +135,12 @@ def _chat(template: PromptTemplate) -> Iterator[Line]:
         def prompt_ids(row):
             """Everything up to the first token of the answer, the same for training and for asking."""
             message = f"{row['instruction']}\\n\\n{row['input']}" if row["input"].strip() else row["instruction"]
-            if not any(token in message for token in MARKUP):
-                return marked(BEFORE + message + AFTER)
+            whole = BEFORE + message + AFTER
+            if all(whole.count(token) == BEFORE.count(token) + AFTER.count(token) for token in MARKUP):
+                return marked(whole)
             # Markup that is spelled in a row is no markup.
-            return marked(BEFORE) + continued(message) + continued(AFTER, marked)
+            asked = continued(message, lambda text: spelled_out(tokenizer, text, MARKUP))
+            return marked(BEFORE) + asked + continued(AFTER, marked)
     ''')
 
 

@@ -9,16 +9,70 @@ from .code import Line, Section, argument, assign, code, note
 
 
 def compare_sections(generation: GenerationSettings, rows: int | None) -> list[Section]:
-    """One section that answers prompts. ``rows``: how many held-out ones; None for those of the held-out loss."""
+    """Sections that answer prompts. ``rows``: how many held-out ones; None for those of the held-out loss."""
+    together = Section("compare", "How many prompts are answered together", tuple(_together(generation)))
     lines = (*_settings(generation), *_answering(generation), *_base_and_tuned(rows))
-    return [Section("compare", "Answer prompts", lines)]
+    return [together, Section("compare", "Answer prompts", lines)]
+
+
+def _together(generation: GenerationSettings) -> Iterator[Line]:
+    """The trials of ``models.decoding_support``, with the model itself."""
+    yield from code('''
+        from transformers import GenerationConfig
+
+
+        def padded(prompts):
+            """Padded on the left, so that every answer begins right after its prompt."""
+            width = max(map(len, prompts))
+            pad = [width - len(prompt) for prompt in prompts]
+            ids = [[tokenizer.pad_token_id] * n + prompt for n, prompt in zip(pad, prompts, strict=True)]
+            mask = [[0] * n + [1] * (width - n) for n in pad]
+            return {
+                "input_ids": torch.tensor(ids, device=base.device),
+                "attention_mask": torch.tensor(mask, device=base.device),
+            }
+
+
+        @torch.no_grad()
+        def tried(prompts, tokens, **settings):
+            """What the model computes for answers of some tokens."""
+            model.eval()
+            settings |= {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
+            options = GenerationConfig(pad_token_id=tokenizer.pad_token_id, return_dict_in_generate=True, **settings)
+            return model.generate(**padded(prompts), generation_config=options, tokenizer=tokenizer)
+
+
+        def logits_of(*prompts):
+            return torch.stack(tried(prompts, 2, output_logits=True).logits, dim=1).float()
+
+
+        ROUNDING = 0.05 if BF16 else 1e-4
+        some = train_rows[0]["input_ids"][: min(40, CONTEXT // 2)]
+        half = some[: len(some) // 2 + 1]
+        alone = torch.cat([logits_of(some), logits_of(half)])
+        apart = (logits_of(some, half) - alone).abs().max()
+        TOGETHER = 32 if apart <= ROUNDING * alone.abs().max() else 1
+        if TOGETHER == 1:
+            print("In this architecture a batch changes the answers of its rows, so each is answered alone.")
+    ''')
+    if generation.num_beams > 1:
+        yield from code("""
+
+
+            def beam_score(use_cache):
+                return tried([some], 6, num_beams=4, use_cache=use_cache, output_scores=True).sequences_scores.item()
+
+
+            try:
+                CACHED_BEAMS = abs(beam_score(True) - beam_score(False)) <= ROUNDING
+            except Exception:
+                CACHED_BEAMS = False  # this architecture's cache cannot follow beams
+        """)
 
 
 def _settings(generation: GenerationSettings) -> Iterator[Line]:
     yield from code("""
         import itertools
-
-        from transformers import GenerationConfig
 
         SETTINGS = dict(
     """)
@@ -68,9 +122,9 @@ def _answering(generation: GenerationSettings) -> Iterator[Line]:
 
 
         def batches(prompts, room):
-            """Row numbers that are answered together: at most 32, of similar length, with the same room."""
+            """Row numbers that are answered together: at most TOGETHER, of similar length, with the same room."""
             order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
-            parts = -(-len(order) // 32)
+            parts = -(-len(order) // TOGETHER)
             for part in range(parts):
                 rows = order[len(order) * part // parts : len(order) * (part + 1) // parts]
                 for _, alike in itertools.groupby(rows, key=lambda row: room(prompts[row])):
@@ -89,19 +143,14 @@ def _answering(generation: GenerationSettings) -> Iterator[Line]:
                 if most == 0:
                     mine |= {row: ("", False) for row in rows}  # the prompt alone fills the context
                     continue
-                # Padded on the left, so that every answer begins right after its prompt.
-                width = max(len(prompts[row]) for row in rows)
-                pad = [width - len(prompts[row]) for row in rows]
-                ids = [[tokenizer.pad_token_id] * n + prompts[row] for n, row in zip(pad, rows, strict=True)]
-                mask = [[0] * n + [1] * (width - n) for n in pad]
+                batch = padded([prompts[row] for row in rows])
     ''')
     if generation.do_sample:
         yield Line("        torch.manual_seed(SAMPLE_SEED)", ("generation.seed",))
     yield from code("""
         #
                 output = model.generate(
-                    input_ids=torch.tensor(ids, device=base.device),
-                    attention_mask=torch.tensor(mask, device=base.device),
+                    **batch,
                     generation_config=GenerationConfig(
                         max_new_tokens=most,
                         eos_token_id=ENDS,
@@ -110,12 +159,16 @@ def _answering(generation: GenerationSettings) -> Iterator[Line]:
                         # Named, because a model may bring other defaults, which would change its scores unseen.
                         repetition_penalty=1.0,
                         no_repeat_ngram_size=0,
-                        use_cache=True,
+    """)[1:]
+    cached = 'settings["num_beams"] == 1 or CACHED_BEAMS' if generation.num_beams > 1 else "True"
+    yield Line(f"                use_cache={cached},")
+    yield from code("""
+        #
                         **settings,
                     ),
                     tokenizer=tokenizer,
                 )
-                for row, new in zip(rows, output[:, width:].tolist(), strict=True):
+                for row, new in zip(rows, output[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
                     end = next((at for at, token in enumerate(new) if token in ENDS), None)
                     text = text_of(new[:end])
                     cut = min((text.find(stop) for stop in stops if stop in text), default=None)

@@ -136,6 +136,7 @@ def _arguments(train: TrainSettings, record: Record | None) -> Iterator[Line]:
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
             packing=False,
+            router_aux_loss_coef=0.0,  # cross entropy alone, in a mixture of experts too
     """)[1:]
     yield Line(f"    {_checkpointing(record)}=False,  # set it where memory is short: the same numbers, a third slower")
     yield from code("""
@@ -264,6 +265,9 @@ def _trainer(train: TrainSettings) -> Iterator[Line]:
                     print(f"step {step} of {self.state.max_steps}: loss {logs['loss']:.4f}")
 
 
+        for name in ("logits_soft_cap", "output_logit_soft_cap"):  # RecurrentGemma's and xLSTM's
+            if hasattr(base.config, name):
+                base.config.final_logit_softcapping = getattr(base.config, name)  # the one that TRL's loss reads
         trainer = Trainer(
             model=model,
             args=arguments,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import gzip
 import json
 import random
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
+from architectures import architecture
 from labs import cache_for, opened
 from prefix_tokenizers import llama_5, llama_legacy, prefix_space
+from toys import opt, smollm2, unigram
+from transformers import AutoModelForCausalLM
 
 from instruct_tune.config.filters import (
     DROP_LEAKAGE,
@@ -33,6 +39,7 @@ from instruct_tune.data.filters import row_id
 from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError
 from instruct_tune.pretrained.locate import locate
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
 from instruct_tune.pretrained.tokenizers import load_tokenizer
 from instruct_tune.script.script import sections
 from instruct_tune.tokenization.chat_template import with_markup
@@ -85,6 +92,29 @@ def assert_same_rows(data: DataSettings, folder, monkeypatch) -> None:
     here = run_part(replace(PRESETS["quick"], data=data), ("data",), folder, monkeypatch)
     assert len(here["train"]) == len(lab.train)
     assert here["FINGERPRINT"] == lab.fingerprint
+
+
+CLAUSES = (
+    "请把下面的句子翻译成英文并且解释它的语法结构",
+    "次の文章を英語に翻訳してから文法を説明してください",
+    "กรุณาแปลประโยคต่อไปนี้เป็นภาษาอังกฤษและอธิบายไวยากรณ์",
+    "Übersetze den folgenden Satz ins Englische",
+)
+
+
+@pytest.mark.parametrize("step", [NearDuplicates(), DROP_LEAKAGE], ids=lambda step: step.step)
+def test_copies_in_scripts_without_spaces_are_found_as_in_the_lab(step, tmp_path, monkeypatch):
+    rows = [
+        {"instruction": f"{clause}{number}{ending}", "input": "", "output": f"{number}"}
+        for clause in CLAUSES
+        for number in ("甲乙丙丁戊己庚辛", "ก ข ค ง จ ฉ", "alpha beta gamma")
+        for ending in ("。", "。。", "吧")
+    ]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows))
+    data = DataSettings(source=str(path), filters=(step,), test_size=0.3)
+    assert len(load_splits(replace(data, filters=())).train) > len(load_splits(data).train) > 0
+    assert_same_rows(data, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -211,16 +241,21 @@ def test_ids_and_labels_are_the_labs(template, overlong, file, monkeypatch):
     assert [row["input_ids"] for row in here["held_out_rows"]] == [[*row.input_ids] for row in held_out.rows]
 
 
-@pytest.mark.parametrize("family", [llama_5, llama_legacy, prefix_space], ids=lambda family: family.__name__)
-@pytest.mark.parametrize("template", ["lesson", "chat"])
-def test_answers_have_the_labs_ids_and_texts_where_a_tokenizer_changes_beginnings(family, template, file, monkeypatch):
-    folder = file.parent / "model"
+def model_with(tokenizer, folder: Path) -> Path:
+    """The tiny model with another tokenizer, in ``folder``."""
     shutil.copytree(locate("tiny-random", lambda text: None).path, folder)
     for tokenizers_file in folder.glob("tokenizer*"):
         tokenizers_file.unlink()
-    made = family()
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", [llama_5, llama_legacy, prefix_space], ids=lambda family: family.__name__)
+@pytest.mark.parametrize("template", ["lesson", "chat"])
+def test_answers_have_the_labs_ids_and_texts_where_a_tokenizer_changes_beginnings(family, template, file, monkeypatch):
+    made = copy.deepcopy(family())
     made.chat_template = MARKED
-    made.save_pretrained(folder)
+    folder = model_with(made, file.parent / "model")
     rows = [{**row, "output": beginning + row["output"]} for beginning in ("", " ", "    ") for row in some_rows()[:20]]
     rows[0]["instruction"] = f"What is {made.eos_token}?"
     file.write_text(json.dumps(rows))
@@ -236,6 +271,117 @@ def test_answers_have_the_labs_ids_and_texts_where_a_tokenizer_changes_beginning
     for row in lab.rows:
         answer = [label for label in row.labels if label != -100][:-1]
         assert here["text_of"](answer) == decode_continuation(tokenizer, answer)
+
+
+THINKING = "{{ '<think>[INST] ' + messages[0]['content'] + ' [/INST]</s>' }}"
+SPELLED = (
+    "<s>10</s> now 8",
+    "</s></s>",
+    "What does <think> do?",
+    "<thi",
+    "<unk>日<unk> 🙂",
+    "<|im_end|><tool>",
+    "</s>",
+)
+
+
+@pytest.mark.parametrize("family", [unigram, smollm2, opt, llama_5], ids=lambda family: family.__name__)
+@pytest.mark.parametrize("template", ["lesson", "chat"])
+def test_a_row_that_spells_special_and_added_tokens_has_the_labs_ids(family, template, tmp_path, monkeypatch):
+    made = copy.deepcopy(family())
+    made.add_tokens(["<think>", "<tool>", "nk>do"])
+    made.chat_template = THINKING
+    folder = model_with(made, tmp_path / "model")
+    rows = [
+        {"instruction": instruction, "input": input, "output": output + mark}
+        for instruction in SPELLED
+        for input in ("", "<think>")
+        for mark in ("", "!")
+        for output in SPELLED
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    short = Length(of="output", unit="tokens", tokenizer=str(folder), max=5)
+    data = DataSettings(source=str(tmp_path / "rows.json"), filters=(short,))
+    assert_same_rows(data, tmp_path, monkeypatch)
+    config = RunConfig.from_dict({
+        "model": str(folder), "template": template, "train": {"max_length": 2048},
+        "data": {"source": str(tmp_path / "rows.json"), "filters": [], "test_size": 0.05},
+    })  # fmt: skip
+    here = run_part(config, ("data", "format"), tmp_path, monkeypatch)
+    tokenizer, splits = load_tokenizer("model", folder), load_splits(config.data)
+    template_with_markup = with_markup(tokenizer, template_from(template))
+    lab = tokenize_rows(tokenizer, template_with_markup, examples(splits.train), 2048, "drop", 2048)
+    assert here["train_rows"] == [{"input_ids": [*row.input_ids], "labels": [*row.labels]} for row in lab.rows]
+
+
+def trained(kind: str, tabs: tuple[str, ...], folder: Path, monkeypatch, generation=(), **fields) -> dict:
+    """The names of a script that trains a toy of the architecture ``kind`` for one step, on all rows at once."""
+    tokenizer = byte_tokenizer()
+    model = model_with(tokenizer, folder / "model")
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        made = AutoModelForCausalLM.from_config(architecture(kind, vocab_size=len(tokenizer), **fields))
+        with torch.no_grad():
+            for parameter in made.parameters():
+                if parameter.dim() == 2:
+                    parameter.normal_(std=0.3)
+    made.save_pretrained(model)
+    rows = [{"instruction": "Sum" + "?" * at, "input": "", "output": "a" * (1 + at % 5)} for at in range(10)]
+    (folder / "rows.json").write_text(json.dumps(rows))
+    config = RunConfig.from_dict({
+        "model": str(model), "data": {"source": str(folder / "rows.json"), "filters": [], "test_size": 0.3},
+        "template": {"without_input": "{instruction}:", "with_input": "{instruction}{input}"},
+        "lora": {"lora_dropout": 0, "target_modules": "all-linear"},
+        "train": {"max_steps": 1, "per_device_train_batch_size": 7, "save_strategy": "no", "recite_rows": 0},
+        "generation": {"max_new_tokens": 8, **dict(generation)},
+    })  # fmt: skip
+    with torch.random.fork_rng():
+        return run_part(config, ("data", "format", "train", *tabs), folder, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("mixtral", {"output_router_logits": True, "router_aux_loss_coef": 5.0}), ("recurrent_gemma", {}), ("llama", {})],
+)
+def test_the_loss_is_the_cross_entropy_of_the_models_own_logits(kind, fields, tmp_path, monkeypatch):
+    here = trained(kind, (), tmp_path, monkeypatch, **fields)
+    total, tokens = 0.0, 0
+    with torch.no_grad(), here["model"].disable_adapter():
+        for row in here["train_rows"]:
+            logits = here["model"](input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+            labels = torch.tensor(row["labels"][1:])
+            total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+            tokens += (labels != -100).sum().item()
+    # B is zero before the first step, so its loss is base's.
+    assert here["losses"] == {1: pytest.approx(total / tokens, abs=1e-4)}
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize(("kind", "together"), [("rwkv", 1), ("bart", 1), ("llama", 32)])
+def test_prompts_are_answered_alone_where_a_batch_changes_answers(kind, together, beams, tmp_path, monkeypatch):
+    here = trained(kind, ("compare",), tmp_path, monkeypatch, {"num_beams": beams})
+    with torch.no_grad():
+        expected = [
+            here["model"]
+            .generate(
+                input_ids=torch.tensor([prompt]),
+                attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
+                max_new_tokens=8,
+                num_beams=beams,
+                early_stopping=False,
+                do_sample=False,
+                use_cache=False,
+                eos_token_id=here["ENDS"],
+                pad_token_id=here["tokenizer"].pad_token_id,
+            )[0, len(prompt) :]
+            .tolist()
+            for prompt in here["prompts"]
+        ]
+    texts = [here["tokenizer"].decode(ids, skip_special_tokens=True) for ids in expected]
+    assert [text for text, _ in here["tuned_answers"]] == texts
+    assert len(set(texts)) > 1
+    assert here["TOGETHER"] == together
+    assert here.get("CACHED_BEAMS", True) == (kind != "rwkv" or beams == 1)
 
 
 def test_a_script_of_an_upload_holds_its_name_and_none_of_its_rows(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..config.catalog import TINY_MODEL
 from ..errors import DataError, HubError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
+from ..runs.provenance import ROWS, TRAINING, not_imported
 from ..store.run import Run
 from ..store.run_store import RunStore
 from ..text.plain_text import shown
@@ -56,11 +57,27 @@ def repository_files(
 
     ``script``: the run as plain Python. ``rows``: the file of its last evaluation's rows, where they go along.
     """
-    beside = f"`{SCRIPT_FILE}` does the same training with today's libraries, and needs no lab."
+    beside = _about_script(run)
     if rows:
         beside += f" `{ROWS_FILE}` has the held-out rows of the evaluation with the answers of base and tuned."
     files = {**run_files(store, run, repo=repo, beside=beside), SCRIPT_FILE: script.encode()}
     return files | ({ROWS_FILE: rows} if rows else {})
+
+
+def _about_script(run: Run) -> str:
+    missing = not_imported(run.provenance)
+    trains = {
+        "": "does the same training",
+        ROWS: "trains with the same settings on other rows",
+        TRAINING: "trains another adapter of this shape",
+    }
+    about = f"`{SCRIPT_FILE}` {trains[missing]} with today's libraries"
+    if missing:
+        own = "rows" if missing == ROWS else "rows and settings"
+        about += f", since this one's own {own} are not known"
+    if run.provenance.get("parent"):
+        about += ", from the base model and not from the adapter that this one goes on from"
+    return f"{about}. It needs no lab."
 
 
 def to_remove(repo: str, present: Collection[str], pushed: Collection[str], replace: bool) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..config.catalog import MODELS, TINY_MODEL
 from ..config.run_config import RunConfig
+from ..runs.provenance import TRAINING
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
 from .code import Line, Section, assign, code, note
 from .record import Record
@@ -17,7 +18,9 @@ def format_sections(config: RunConfig, record: Record | None) -> list[Section]:
     template = template_of_run(config.template, record.provenance if record else {})
     return [
         Section("format", "The tokenizer", tuple(_tokenizer(config))),
-        Section("format", "The prompt", tuple(_chat(template) if template.chat else _texts(template))),
+        Section(
+            "format", "The prompt", (*_stand_in(record), *(_chat(template) if template.chat else _texts(template)))
+        ),
         Section("format", "Rows as ids and labels", tuple(_rows(config))),
     ]
 
@@ -85,6 +88,11 @@ def _tokenizer(config: RunConfig) -> Iterator[Line]:
         if kept_beginnings() <= alone:
             LEADS = ""
     ''')
+
+
+def _stand_in(record: Record | None) -> Iterator[Line]:
+    if record and record.missing == TRAINING:
+        yield from note("Which prompt the imported adapter was trained with is not known: the lab asks it with this.")
 
 
 def _texts(template: PromptTemplate) -> Iterator[Line]:

@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..runs.provenance import ROWS, TRAINING, not_imported
 from ..store.run import Run
 
 MAX_STEPS = 400
 """The most losses that a script carries; of a longer run every n-th."""
+_IMPORTED = {
+    "": "its adapter was imported: it was trained elsewhere, with the settings that its files tell.",
+    ROWS: "its adapter was imported without its rows: other rows stand in for them here.",
+    TRAINING: "its adapter was imported without its settings and rows: only the model and LoRA's settings are its own, "
+    "all other settings are the lab's defaults, and other rows stand in for those that it was trained on.",
+}
 _VERSION = re.compile(r"\d+(\.\w+)+(\+[\w.]+)?", re.ASCII)
 
 
@@ -32,6 +39,16 @@ class Record:
     def is_finished(self) -> bool:
         """Whether it trained to its end."""
         return self.ended.startswith("finished ")
+
+    @property
+    def missing(self) -> str:
+        """What of an imported run did not come along, see ``runs.provenance``."""
+        return not_imported(self.provenance)
+
+    @property
+    def imported(self) -> str | None:
+        """A clause on an imported run: what of it is its own; else None."""
+        return _IMPORTED[self.missing] if self.provenance.get("imported") else None
 
     @property
     def fingerprint(self) -> str | None:

@@ -24,7 +24,7 @@ SOURCE = "data.source"
 def data_sections(data: DataSettings, record: Record | None, packed: bool) -> list[Section]:
     """Sections from the source to the training and held-out rows. ``packed``: with the bundled rows themselves."""
     return [
-        Section("data", "Load the rows", (*_load(data, packed), *_columns(data))),
+        Section("data", "Load the rows", (*_stand_in(record), *_load(data, packed), *_columns(data))),
         Section("data", "Filter the rows", tuple(before_split(data, record))),
         Section("data", "Hold rows out, and limit those to train on", tuple(_split(data, record))),
         Section("data", "Fingerprint of the rows", tuple(_fingerprint(record))),
@@ -32,6 +32,14 @@ def data_sections(data: DataSettings, record: Record | None, packed: bool) -> li
 
 
 # Loading
+
+
+def _stand_in(record: Record | None) -> Iterator[Line]:
+    if record and record.missing:
+        yield from note(
+            "The rows that the imported adapter was trained on did not come along: these stand in for them, and some "
+            "may be among those that it was trained on."
+        )
 
 
 def _load(data: DataSettings, packed: bool) -> Iterator[Line]:

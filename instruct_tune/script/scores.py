@@ -115,8 +115,8 @@ def differences(config: RunConfig, record: Record) -> Iterator[str]:
         yield f"The lab's run is {record.ended}, and this trains to the end."
     if provenance.get("parent"):
         yield "The lab's run went on from another run's adapter, and this begins at base."
-    if provenance.get("imported"):
-        yield "The lab's adapter was imported: it was trained elsewhere, with settings that its files tell."
+    if record.imported:
+        yield f"In the lab {record.imported}"
     if "4-bit" in str(provenance.get("weights_source")):
         yield "The lab's weights were a 4-bit copy, dequantised: those of the Hub give other numbers."
     if provenance.get("recorded"):

@@ -192,11 +192,8 @@ def _history(record: Record | None) -> Iterator[Line]:
             f"Only in the lab: it went on from the adapter of {parent.get('name')}, step {parent.get('step')}. Here "
             "training begins at base. To begin where it did, export that run and load its adapter into the model above."
         )
-    if provenance.get("imported"):
-        yield from note(
-            "Only in the lab: its adapter was imported, so the settings are those that its files tell. This trains a "
-            "new one."
-        )
+    if record.imported:
+        yield from note(f"Only in the lab: {record.imported} This trains a new one.")
 
 
 def _trainer(train: TrainSettings) -> Iterator[Line]:

@@ -12,6 +12,7 @@ from instruct_tune.cli.commands import main
 from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
 from instruct_tune.errors import BusyError, DataError, LabError, NotFoundError, SettingsError
 from instruct_tune.export import import_run
+from instruct_tune.export.hub_repository import repository_files
 from instruct_tune.ui.run_page.page import run_page
 
 MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")
@@ -304,6 +305,28 @@ def test_a_card_claims_nothing_that_did_not_come_along_now_or_after_another_impo
             card = archive.read("README.md").decode()
         assert known in card
         assert [claim for claim in (*not_known, "from None", "`None`") if claim in card] == []
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        (None, "`run.py` trains another adapter of this shape with today's libraries, since this one's own rows and"),
+        ({"source": "mine.json"}, "`run.py` trains with the same settings on other rows with today's libraries, since"),
+        ({"source": "bundled"}, "`run.py` does the same training with today's libraries, from the base model and not"),
+    ],
+)
+def test_a_repository_says_what_its_script_trains(lab, exported, tmp_path, own, says):
+    with zipfile.ZipFile(exported[1]) as archive:
+        weights, peft = archive.read("adapter_model.safetensors"), archive.read("adapter_config.json")
+    files = {"run_config__json": own and json.dumps({"model": "tiny-random", "data": own})}
+    if own:
+        files["facts__json"] = json.dumps({"parent": {"id": "1", "name": "tulip", "step": 2}})
+    file = zipped(tmp_path / "x.zip", weights, adapter_config__json=peft, **files)
+    run = lab.store.get(lab.transfers.import_run(HOST, file))
+    assert ("parent" in run.provenance) == bool(own)
+    card = repository_files(lab.store, run, "ann/tulip", "")["README.md"].decode()
+    assert says in card
+    assert ("not from the adapter that this one goes on from" in card) == bool(own)
 
 
 def test_rows_that_a_visitor_may_not_use_are_refused_and_nothing_is_left(tmp_path):

@@ -271,7 +271,7 @@ def test_what_only_the_lab_has_is_stated_in_place():
     for words in (
         "In the lab this run is stopped at step 3 of 8.",
         "it went on from the adapter of tulip, step 12",
-        "its adapter was imported",
+        "its adapter was imported: it was trained elsewhere, with the settings that its files tell. This trains a new",
         "Only in the lab: the baselines chat, nearest",
         "dropped these rows by hand",
         "no script carries rows of others",
@@ -281,6 +281,25 @@ def test_what_only_the_lab_has_is_stated_in_place():
         assert words in text
     assert 'FILE = "mine.csv"' in text
     assert "/home" not in text
+
+
+@pytest.mark.parametrize(
+    ("missing", "own", "claims"),
+    [
+        ("", "the settings that its files tell", "stand in"),
+        ("rows", "without its rows: other rows stand in", "prompt the imported adapter was trained with is not known"),
+        ("training", "without its settings and rows: only the model and LoRA's settings are", "files tell"),
+    ],
+)
+def test_a_script_of_an_imported_run_says_which_settings_and_rows_are_its_own(missing, own, claims):
+    provenance = {"imported": True, **({"not_imported": missing} if missing else {})}
+    record = Record("n", "finished at step 3 of 3", provenance)
+    text = " ".join(code_of(QUICK, record).replace("\n# ", " ").split())
+    assert own in text
+    assert own in " ".join(differences(QUICK, record))
+    assert claims not in text
+    stand_ins = "these stand in for them" in text, "adapter was trained with is not known" in text
+    assert stand_ins == (missing != "", missing == "training")
 
 
 def test_no_folder_of_the_machine_is_in_a_script(tmp_path):

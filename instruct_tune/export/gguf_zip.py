@@ -33,12 +33,16 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 @dataclass(frozen=True)
 class Prompt:
-    """A run's prompt: its template, the texts around the instruction, and what ends an answer."""
+    """A run's prompt: its template, the texts around the instruction, and what ends an answer.
+
+    ``unwanted``: "bos" or "eos", or both, where the tokenizer adds such a token to a text and the prompt lacks it.
+    """
 
     template: PromptTemplate
     before: str
     after: str
     end: str | None
+    unwanted: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Run, tokenizer: PreTrainedTokenizerBase) -> Prompt:
@@ -48,10 +52,14 @@ class Prompt:
         """
         template = with_markup(tokenizer, template_of_run(run.config["template"], run.provenance))
         before, _, after = template.without_input.partition("{instruction}")
+        front, plain_ids = front_tokens(tokenizer), tokenizer("a", add_special_tokens=False)["input_ids"]
+        unwanted = ("eos",) if len(tokenizer("a")["input_ids"]) > len(front) + len(plain_ids) else ()
         if template.markup:
-            front = tokenizer.decode(front_tokens(tokenizer))
-            before, after = template.markup.before.removeprefix(front), template.markup.after
-        return cls(template, before, after, tokenizer.eos_token)
+            text = tokenizer.decode(front)
+            before, after = template.markup.before.removeprefix(text), template.markup.after
+            if not template.markup.before.startswith(text):
+                unwanted = ("bos", *unwanted)
+        return cls(template, before, after, tokenizer.eos_token, unwanted)
 
 
 def gguf_zip(run: Run, adapter: Path, base: Path, prompt: Prompt, to: Path) -> Path:
@@ -97,6 +105,7 @@ def _how_to(run: Run, prompt: Prompt, stops: list[str]) -> str:
     example = prompt.before + EXAMPLE + prompt.after
     name, limit = _command_name(run.name), run.config["generation"]["max_new_tokens"] or 256
     complete = f"llama-completion -m {BASE_FILE} --lora {ADAPTER_FILE} -no-cnv --no-escape --temp 0 -n {limit}"
+    complete += "".join(f" {_override(token)}" for token in prompt.unwanted)
     parts = [
         f"# {plain(run.name)}: GGUF adapter",
         f"`{ADAPTER_FILE}` is a LoRA adapter for {plain(run.config['model'])}. It needs that base model as a GGUF "
@@ -124,7 +133,7 @@ def _how_to(run: Run, prompt: Prompt, stops: list[str]) -> str:
         fenced(_vllm(run, name), "sh"),
         "## The prompt",
         _prompt(prompt.template, example),
-        *_differences(run, stops),
+        *_differences(run, prompt, stops),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -160,10 +169,22 @@ def _prompt(template: PromptTemplate, example: str) -> str:
     return f"{text}\n\nRows with an input had this one, which a Modelfile cannot tell apart:\n\n{other}"
 
 
-def _differences(run: Run, stops: list[str]) -> list[str]:
+def _override(token: str) -> str:
+    """llama.cpp's option to add no such token."""
+    return f"--override-kv tokenizer.ggml.add_{token}_token=bool:false"
+
+
+def _differences(run: Run, prompt: Prompt, stops: list[str]) -> list[str]:
     """What the run's answers in the lab have, and the Modelfile has not."""
     generation = run.config["generation"]
     lines = ["- Special tokens that a question spells are read as such here, and as text in the lab."]
+    lines += [
+        f"- The tokenizer adds {token.upper()} to a text, and the run's prompt has none. The line for llama.cpp above "
+        f"turns it off, and `llama-server` needs the same `{_override(token)}`. For Ollama and LM Studio write "
+        f'`"add_{token}_token": false` into `tokenizer_config.json` before you convert: in `merged`, or in `base` for '
+        '`llama-export-lora`. vLLM takes `"add_special_tokens": false` in a request to `/v1/completions`.'
+        for token in prompt.unwanted
+    ]
     if generation["num_beams"] > 1:
         lines.append(f"- The run answers with {generation['num_beams']} beams. llama.cpp and Ollama have one.")
     if generation["max_length"]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import shutil
 import zipfile
 
 import gradio as gr
 import pytest
-from gguf import GGUFReader, GGUFWriter
+from gguf import GGUFReader, GGUFWriter, SpecialVocab
 from labs import cache_for, finished, opened, smoke
 from test_modelfile import commands, rendered
+from tokenizers import processors
+from toys import llama
 
 from instruct_tune.cli.commands import main
 from instruct_tune.config.viewer import HOST
@@ -108,6 +112,42 @@ def test_a_chat_template_is_the_one_that_the_run_was_trained_with(lab, run_id, e
     zipped = contents(lab, run_id, tmp_path / "out.zip")
     assert rendered(dict(commands(zipped["Modelfile"].decode()))["template"], "Hi") == "<A>{Hi}<B>"
     assert "answers with 4 beams" in zipped["HOW_TO.md"].decode()
+
+
+FRONT_AND_END = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+
+
+@pytest.mark.parametrize(
+    ("template", "before", "ends", "unwanted"),
+    [
+        ("chat", "<|user|>\n", False, ["bos"]),
+        ("chat", "<s>[INST]", False, []),
+        ("chat", "<|user|>\n", True, ["bos", "eos"]),
+        ("lesson", None, True, ["eos"]),
+        ("lesson", None, False, []),
+    ],
+)
+def test_a_token_that_the_prompt_lacks_is_turned_off(lab, run_id, edited, tmp_path, template, before, ends, unwanted):
+    folder, tokenizer = tmp_path / "base", copy.deepcopy(llama())
+    shutil.copytree(lab.tokenizers.folder("tiny-random"), folder, ignore=shutil.ignore_patterns("tokenizer*"))
+    if ends:
+        tokenizer.backend_tokenizer.post_processor = FRONT_AND_END
+    tokenizer.save_pretrained(folder)
+    edited(model=str(folder), template=template, provenance={"chat_before": before, "chat_after": "</s>"})
+    how_to = contents(lab, run_id, tmp_path / "out.zip")["HOW_TO.md"].decode()
+    [line] = re.findall("^llama-completion .*", how_to, re.MULTILINE)
+    assert re.findall(r"--override-kv tokenizer\.ggml\.add_(\w+)_token=bool:false", line) == unwanted
+    assert re.findall(r'write `"add_(\w+)_token": false`', how_to) == unwanted
+    assert "<s>" not in line, "llama.cpp adds it"
+    # The conversion to GGUF reads what the how-to says to write.
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    added = SpecialVocab(folder).add_special_token
+    assert [token for token in unwanted if not added[token]] == []
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(config | {f"add_{token}_token": False for token in unwanted})
+    )
+    added = SpecialVocab(folder).add_special_token
+    assert [token for token in unwanted if added[token]] == []
 
 
 def test_a_base_model_that_is_gone_or_unknown_is_a_sentence(lab, run_id, edited, tmp_path):

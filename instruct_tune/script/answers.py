@@ -43,7 +43,8 @@ def _together(generation: GenerationSettings) -> Iterator[Line]:
 
 
         def logits_of(*prompts):
-            return torch.stack(tried(prompts, 2, output_logits=True).logits, dim=1).float()
+            tokens = 1 if BF16 else 2  # rounding may turn the first token, and with it the second's logits
+            return torch.stack(tried(prompts, tokens, output_logits=True).logits, dim=1).float()
 
 
         ROUNDING = 0.05 if BF16 else 1e-4

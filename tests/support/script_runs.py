@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.pretrained.locate import locate
+from instruct_tune.script.script import sections
 
 RESULTS = (
     "FINGERPRINT", "train_rows", "held_out_rows", "losses", "held_out_losses", "base_answers", "tuned_answers",
@@ -107,3 +112,22 @@ def kernel(python: Path, folder: Path) -> None:
     command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = {"argv": command, "display_name": "bare", "language": "python", "env": ALONE}
     (place / "kernel.json").write_text(json.dumps(spec))
+
+
+def run_part(config: RunConfig, tabs: tuple[str, ...], folder, monkeypatch) -> dict:
+    """The names that these tabs' sections define, run in ``folder``."""
+    monkeypatch.chdir(folder)
+    names: dict = {}
+    for section in sections(config):
+        if section.tab in tabs:
+            exec(compile(section.text, section.title, "exec"), names)
+    return names
+
+
+def model_with(tokenizer, folder: Path) -> Path:
+    """The tiny model with another tokenizer, in ``folder``."""
+    shutil.copytree(locate("tiny-random", lambda text: None).path, folder)
+    for tokenizers_file in folder.glob("tokenizer*"):
+        tokenizers_file.unlink()
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -16,9 +16,8 @@ import warnings
 from pathlib import Path
 from typing import NoReturn
 
-from instruct_tune.config.environment import max_upload_bytes
+from instruct_tune.config.environment import default_data_dir, max_upload_bytes
 from instruct_tune.errors import LabError
-from instruct_tune.store.run_store import default_data_dir
 from instruct_tune.util.device import check_device_choice, on_zerogpu
 from instruct_tune.util.wait_policy import check_environment
 

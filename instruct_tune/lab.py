@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from .compute.model_host import ModelHost
-from .config.environment import fetches_default_model, whole_number
+from .config.environment import default_data_dir, fetches_default_model, whole_number
 from .config.viewer import multi_user
 from .export.trackio_sink import trackio_project
 from .services.access import Access
@@ -43,7 +43,7 @@ from .store.clock import Clock
 from .store.disk_usage import DiskUse
 from .store.lock import DataLock
 from .store.recovery import open_rescued
-from .store.run_store import RunStore, default_data_dir
+from .store.run_store import RunStore
 
 
 class Lab:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compute.answer_work import BASE_RUN
+from ..config.environment import default_data_dir
 from ..config.run_config import RunConfig
 from ..config.validation import merge, parse_override
 from ..config.viewer import HOST
@@ -29,7 +30,6 @@ from ..export import hub_repository
 from ..lab import Lab
 from ..runs import continuation
 from ..services.scripts import form_of
-from ..store.run_store import default_data_dir
 from ..util.device import check_device_choice
 from ..util.wait_policy import check_environment
 from . import hub_commands

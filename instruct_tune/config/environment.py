@@ -1,4 +1,4 @@
-"""Limits set by the host in environment variables: uploads, rows, downloads, caches."""
+"""What the host sets in environment variables: the data folder, and limits of uploads, rows, downloads, caches."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import math
 import os
 from pathlib import Path
 
+import platformdirs
+
 from ..errors import DataError, LabError, SettingsError
 from .viewer import multi_user
 
 MEGABYTE = 2**20
 LARGEST_TEXT = 1024 * MEGABYTE
 """Maximum bytes of one file's texts after decompression: a parquet file of a few bytes can hold gigabytes."""
+
+
+def default_data_dir() -> Path:
+    """``LAB_DATA_DIR``, else the platform's user data folder."""
+    return Path(os.environ.get("LAB_DATA_DIR") or platformdirs.user_data_dir("instruction-tuning-lab"))
 
 
 def max_upload_bytes() -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import shutil
 import sqlite3
@@ -19,8 +18,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from ..errors import BusyError, NotFoundError, StoreError
 from . import snapshot, status_log
@@ -36,11 +33,6 @@ _NEXT_REVISION = "revision = revision + 1"
 """Recovery compares revisions to detect that a run's snapshot is newer than a history that lost its last entries."""
 _SNAPSHOT_FIELDS = {"status", "name", "owner", "binned", "tags", "notes"}
 """A change of any of these fields rewrites the run's snapshot; so does every checkpoint."""
-
-
-def default_data_dir() -> Path:
-    """``LAB_DATA_DIR``, else the platform's user data folder."""
-    return Path(os.environ.get("LAB_DATA_DIR") or platformdirs.user_data_dir("instruction-tuning-lab"))
 
 
 class RunStore:

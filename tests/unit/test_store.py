@@ -10,10 +10,11 @@ import pytest
 import stores
 from stores import CONFIG
 
+from instruct_tune.config.environment import default_data_dir
 from instruct_tune.errors import BusyError, NotFoundError
 from instruct_tune.store import snapshot
 from instruct_tune.store.run import LIVE, Run
-from instruct_tune.store.run_store import RunStore, default_data_dir
+from instruct_tune.store.run_store import RunStore
 
 store = stores.store
 

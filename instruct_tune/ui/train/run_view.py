@@ -28,9 +28,9 @@ from .scrubber import scrubber, scrubber_value
 
 EVENTS_SHOWN = 40
 CAPTION = (
-    "The bold line is the loss on held-out rows: watch that one. The thin line is the training loss; on a short run it "
-    "may rise while the model learns, because some batches are harder than others. A click in the legend shows the "
-    "pale ones too."
+    "The bold line is the loss on held-out rows (a dotted one, where only evaluations measure it): watch that one. The "
+    "thin line is the training loss; on a short run it may rise while the model learns, because some batches are "
+    "harder than others. A click in the legend shows the pale ones too."
 )
 GONE = "That run was deleted or is not shared any more. **Start** trains another; *Runs* opens one."
 NO_RUN = "No run yet. **Start** trains one; its loss is drawn here, live, with what the model answers as it learns."

@@ -6,6 +6,7 @@ A person confirms the proposal: nothing is ever trained on columns that the sett
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -23,7 +24,10 @@ _OUTPUT = (
     "output", "outputs", "response", "responses", "completion", "answer", "answers", "reply", "solution", "assistant",
     "gpt", "bot", "target", "targets", "tgt", "summary", "highlights", "translation", "code",
 )  # fmt: skip
-_INPUT = ("input", "inputs", "context", "passage", "background", "document", "article", "text")
+_INPUT = (
+    "input", "inputs", "context", "contexts", "passage", "passages", "background", "document", "article", "text",
+    "choices", "options",
+)  # fmt: skip
 _COLUMN_WORDS = {*_INSTRUCTION, *_OUTPUT, *_INPUT}
 # Words that mark a column as metadata of a text, not the text itself.
 _METADATA_WORDS = {
@@ -39,7 +43,18 @@ _SYSTEM_NAMES = (
 _CONTEXT_NAMES = (
     ("tools",), ("available", "tools"), ("functions",), ("history",), ("chat", "history"), ("conversation", "history"),
     ("dialog", "history"), ("dialogue", "history"), ("message", "history"), ("chat", "template", "kwargs"),
-    ("documents",), ("image",), ("images",), ("audio",), ("audios",), ("video",), ("videos",),
+    ("previous", "messages"), ("previous", "turns"), ("documents",), ("contexts",), ("passages",), ("choices",),
+    ("options",), ("answer", "choices"), ("answer", "options"),
+    *itertools.product(("option", "choice"), "abcdef0123456"),
+    *itertools.product(("image", "images", "audio", "audios", "video", "videos")),
+    *itertools.product(("image", "audio", "video"), ("path", "paths", "url", "urls", "file", "files")),
+)  # fmt: skip
+# Names of columns that an input can hold, unless their values are lists or objects.
+_REFERRED_TO_NAMES = (("context",), ("passage",), ("background",), ("document",), ("article",))
+# Names of columns whose ``false`` marks an answer as bad, as in datasets for KTO.
+_VERDICT_NAMES = (
+    ("label",), ("labels",), ("kto", "tag"), ("correct",), ("is", "correct"), ("accepted",), ("is", "accepted"),
+    ("is", "safe"),
 )  # fmt: skip
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
@@ -75,7 +90,7 @@ def propose(names: Sequence[str], holds_text: HoldsText = lambda name: True) -> 
     if instruction is None or output is None:
         proposal = _numbered_pair(texts) or (Columns() if _conversations(names) else None)
         return proposal and dataclasses.replace(proposal, system=system)
-    rest = [name for name in texts if name not in (instruction, output)]
+    rest = [name for name in names if name not in (instruction, output) and holds_text(name)]
     return Columns(instruction, _best_match(_INPUT, rest, inside_names=False), output, system)
 
 
@@ -110,10 +125,26 @@ def changes_meaning(name: str) -> bool:
     return tuple(_words(name)) in (*_SYSTEM_NAMES, *_CONTEXT_NAMES)
 
 
+def can_be_input(name: str) -> bool:
+    """Whether a column of that name is a plausible input where it holds texts."""
+    return len(_words(name)) == 1 and _words(name)[0] in _INPUT
+
+
+def is_referred_to(name: str) -> bool:
+    """Whether instructions refer to a column of that name, which a person can name as the input if it holds texts."""
+    return tuple(_words(name)) in _REFERRED_TO_NAMES
+
+
+def is_verdict(name: str) -> bool:
+    """Whether ``false`` in a column of that name marks the row's answer as bad."""
+    return tuple(_words(name)) in _VERDICT_NAMES
+
+
 def left_out(names: Sequence[str], columns: Columns) -> list[str]:
-    """Return the columns that change what a row means and are neither used nor explicitly ignored."""
+    """Return the columns whose values may change what a row means and are neither used nor explicitly ignored."""
     named = (columns.instruction, columns.input, columns.output, columns.system, *columns.ignore)
-    return [name for name in names if changes_meaning(name) and name not in named]
+    kinds = (changes_meaning, is_referred_to, is_verdict)
+    return [name for name in names if name not in named and any(is_kind(name) for is_kind in kinds)]
 
 
 def wanted(names: Sequence[str], columns: Columns) -> list[str]:

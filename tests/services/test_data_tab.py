@@ -82,6 +82,14 @@ def test_a_column_that_a_conversation_may_refer_to_is_named(tab, tmp_path):
     assert note not in shown(tab, source, **{"data.columns.ignore": "context"})["data-summary"]
 
 
+def test_a_context_that_is_left_out_on_purpose_is_not_asked_for(tab, tmp_path):
+    rows = [{"instruction": f"q{n}", "output": "a", "context": {"title": "Rome"}, "options": ""} for n in range(9)]
+    source = write(tmp_path / "hotpot.json", rows)
+    with pytest.raises(LabError, match=r"context.* in 9 rows"):
+        shown(tab, source)
+    assert "is not used" not in shown(tab, source, **{"data.columns.ignore": "context"})["data-summary"]
+
+
 def test_what_cannot_be_mapped_is_left_out_in_its_box_alone(tab, tmp_path):
     source = write(tmp_path / "tools.json", [{"tools": ["search"], "messages": TURN}] * 9)
     with pytest.raises(LabError, match=r"tools.* in 9 rows"):

@@ -129,7 +129,8 @@ def test_answers_of_one_text_are_read_and_several_are_refused(tmp_path):
     [
         ({"question": "q", "answer": 3, "response": "r"}, Columns("question", None, "response")),
         ({"prompt": 3, "question": "q", "answer": ["a"]}, Columns("question", None, "answer")),
-        ({"question": "q", "context": {"a": 1}, "answer": "a"}, Columns("question", None, "answer")),
+        ({"question": "q", "context": {"a": 1}, "answer": "a"}, None),
+        ({"question": "q", "context": 1, "answer": "a"}, Columns("question", None, "answer")),
         ({"instructions": None, "question": "q", "answer": "a"}, Columns("question", None, "answer")),
         ({"question": "q", "answer": "a", "system": 5}, None),
         ({"question": "q", "answer": True}, None),

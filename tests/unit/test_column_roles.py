@@ -1,6 +1,7 @@
 """Columns that change what a row means are mapped, or the load states that it leaves them out; none is dropped
 silently."""
 
+import dataclasses
 import json
 import shlex
 
@@ -80,6 +81,19 @@ def test_the_settings_in_the_message_load_the_rows(tmp_path):
         ("documents", [{"title": "Rome", "text": "A city."}]),
         ("image", "00453/1.jpg"),
         ("images", [{"bytes": None, "path": "1.jpg"}]),
+        ("image_path", "00453/1.jpg"),
+        ("imageUrls", ["https://example.org/1.jpg"]),
+        ("audio_file", "1.wav"),
+        ("previous_messages", [{"role": "user", "content": "Who?"}]),
+        ("choices", {"text": ["Rome", "Paris"], "label": ["A", "B"]}),
+        ("options", ["Rome", "Paris"]),
+        ("answer_choices", ["Rome", "Paris"]),
+        ("option_a", "Rome"),
+        ("passages", ["Rome is a city.", "So is Paris."]),
+        ("contexts", [{"title": "Rome"}]),
+        # Their texts are for an input, and lists or objects for none.
+        ("context", {"title": ["Rome"], "sentences": [["A city."]]}),
+        ("document", [{"text": "a", "start": 1}]),
     ],
 )
 def test_what_no_text_can_hold_is_refused_unless_it_is_left_out_on_purpose(tmp_path, row, name, value):
@@ -102,6 +116,82 @@ def test_nothing_in_all_rows_does_no_harm(tmp_path, name, nothing):
 def test_columns_about_a_row_do_not_change_what_it_means(tmp_path):
     rows = [{**PLAIN, "id": n, "category": "a", "source": "web", "weight_kg": 3, "system_id": 4} for n in range(5)]
     assert rows_of(write(tmp_path / "rows.json", rows)) == {("Hi", "", "Hello")}
+
+
+@pytest.mark.parametrize("name", ["choices", "options", "passages", "contexts"])
+def test_a_text_that_an_input_can_hold_is_refused_until_it_is_mapped(tmp_path, name):
+    source = write(tmp_path / "rows.json", [{**PLAIN, name: "A: Rome, B: Paris"}] * 5)
+    assert f"Set data.columns.input={name} to make '{name}' the input, or set " in load_error(settings(source))
+    assert rows_of(source, columns=Columns(input=name)) == {("Hi", "A: Rome, B: Paris", "Hello")}
+    both = write(tmp_path / "both.json", [{"question": "Hi", "answer": "Hello", "context": "It.", name: "A"}] * 5)
+    message = load_error(settings(both))
+    assert "data.columns.input=context" in message
+    assert f"{name!r} in 5 rows" in message
+
+
+def test_a_context_that_is_a_text_or_a_number_does_no_harm(tmp_path):
+    rows = [{**PLAIN, "context": ["one"], "passage": "text", "document": 17, "article": []} for _ in range(5)]
+    assert rows_of(write(tmp_path / "rows.json", rows)) == {("Hi", "", "Hello")}
+
+
+# Verdicts on the answers
+
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+UNPAIRED = Columns("prompt", None, "completion")
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"messages": CHAT}, Columns()),
+        ({"conversations": TURN}, Columns()),
+        ({"prompt": "Hi", "completion": "Hello"}, UNPAIRED),
+        ({"prompt": CHAT[:1], "completion": CHAT[1:]}, UNPAIRED),
+        (PLAIN, Columns()),
+    ],
+)
+@pytest.mark.parametrize("name", ["label", "labels", "kto_tag", "is_correct"])
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_answers_that_are_marked_as_bad_are_refused_unless_on_purpose(tmp_path, row, columns, name, ending):
+    rows = [{**row, name: verdict} for verdict in (True, None, False, True, False)]
+    source = write(tmp_path / f"rows{ending}", rows)
+    message = load_error(settings(source, columns=columns))
+    assert f"{name!r} is false in 2 rows, the first is row 3. Remove the rows where {name!r} is false" in message
+    config = {}
+    merge(config, *parse_override(*shlex.split(message.partition("or set ")[2].rpartition(" to train on them")[0])))
+    ignore = RunConfig.from_dict(config).data.columns.ignore
+    assert rows_of(source, columns=dataclasses.replace(columns, ignore=ignore)) == {("Hi", "", "Hello")}
+
+
+def test_a_proposal_that_would_train_on_bad_answers_is_none(tmp_path):
+    source = write(tmp_path / "rows.json", [{"prompt": "Hi", "completion": "Hello", "label": False}] * 5)
+    error = refused(source)
+    assert error.proposal is None
+    assert "'label' is false in 5 rows" in str(error)
+
+
+@pytest.mark.parametrize(
+    "labels", [(True,) * 5, (True, None, True, True, None), ("spam", "ham"), (0, 1), ("false", "mixed"), ([], [False])]
+)
+def test_a_label_that_marks_no_answer_as_bad_does_no_harm(tmp_path, labels):
+    source = write(tmp_path / "rows.json", [{**PLAIN, "label": label} for label in (*labels, *labels, *labels)])
+    assert rows_of(source) == {("Hi", "", "Hello")}
+
+
+def test_booleans_of_csv_are_verdicts_too_unless_they_are_the_answers(tmp_path):
+    rows = [{"prompt": "Hi", "completion": "Hello", "label": verdict} for verdict in (True, "", False, True, True)]
+    source = write(tmp_path / "rows.csv", rows)
+    assert "'label' is false in 1 row, the first is row 3" in load_error(settings(source, columns=UNPAIRED))
+    rows = [{"prompt": "Hi", "label": verdict} for verdict in (True, False)] * 3
+    source = write(tmp_path / "classes.csv", rows)
+    assert rows_of(source, columns=Columns("prompt", None, "label")) == {("Hi", "", "True"), ("Hi", "", "False")}
+
+
+def test_a_verdict_is_named_beside_all_else_that_is_left_out(tmp_path):
+    source = write(tmp_path / "rows.json", [{**PLAIN, "tools": ["search"], "label": False}] * 5)
+    message = load_error(settings(source))
+    assert "'tools' in 5 rows, the first is row 1 and 'label' is false in 5 rows" in message
+    assert """or set 'data.columns.ignore=["tools", "label"]'""" in message
 
 
 def test_cells_of_csv_are_looked_at_too(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...config.run_config import Columns
-from ...data.columns import beside_conversations, conversations_in, propose
+from ...data.columns import beside_conversations, changes_meaning, conversations_in, propose
 from ...data.paging import RowsPage
 from ...data.preview import FirstRows
 from ...data.splits import Example
@@ -58,7 +58,8 @@ def columns_sentence(summary: Mapping[str, Any], columns: Columns, proposed: boo
         beside = beside_conversations(columns_of_source, columns)
         unused = f" The column {plain(beside)} is not used: if the conversations refer to it, they lack it."
         return read + (unused if beside else "")
-    likely = propose(columns_of_source)
+    # In a loaded dataset the columns that change what a row means are empty, used or ignored.
+    likely = propose([name for name in columns_of_source if name not in columns.ignore and not changes_meaning(name)])
     if likely and likely.input and columns.input not in columns_of_source and likely.input not in used.values():
         return (
             f"The column {plain(likely.input)} is not used. If the instructions refer to it, name it as the column of "

@@ -33,6 +33,8 @@ _COLUMN_WORDS = {*_INSTRUCTION, *_OUTPUT, *_INPUT}
 _METADATA_WORDS = {
     "id", "ids", "idx", "index", "length", "len", "score", "count", "type", "lang", "language", "category", "url",
 }  # fmt: skip
+# Words that mark a text as one not to learn from.
+_BAD_WORDS = {"incorrect", "wrong", "bad", "rejected", "worse"}
 _PAIR_ENDINGS = (("1", "2"), ("0", "1"), ("a", "b"), ("one", "two"))
 
 # Names of columns that change what a row means, whatever its instruction, input and output are.
@@ -83,12 +85,14 @@ def propose(names: Sequence[str], holds_text: HoldsText = lambda name: True) -> 
     Returns None if no column looks like an instruction, or none like an answer. A source of conversations gives
     the default names, since conversations are unfolded to those.
     """
-    texts = [name for name in names if not changes_meaning(name) and holds_text(name)]
+    texts = [name for name in names if not changes_meaning(name) and not _is_unfit(name) and holds_text(name)]
     system = next((name for name in names if is_system(name) and holds_text(name)), None)
     output = _best_match(_OUTPUT, texts)
     instruction = _best_match(_INSTRUCTION, [name for name in texts if name != output])
     if instruction is None or output is None:
-        proposal = _numbered_pair(texts) or (Columns() if _conversations(names) else None)
+        # Beside a question, two numbered columns are two answers to it.
+        pair = _numbered_pair(texts) if instruction is None and output is None else None
+        proposal = pair or (Columns() if _conversations(names) else None)
         return proposal and dataclasses.replace(proposal, system=system)
     rest = [name for name in names if name not in (instruction, output) and holds_text(name)]
     return Columns(instruction, _best_match(_INPUT, rest, inside_names=False), output, system)
@@ -177,17 +181,26 @@ def _conversations(names: Sequence[str]) -> str | None:
 
 
 def _best_match(candidates: Sequence[str], names: Sequence[str], inside_names: bool = True) -> str | None:
-    """Return the column whose name is the first possible candidate (in any case), else contains it as a word."""
+    """Return the column whose name is the first possible candidate (in any case), else contains it as a word.
+
+    Returns None if several contain that word, since the first of two answers may be the wrong one.
+    """
     words = {name: _words(name) for name in names}
     for candidate in candidates:
         for name in names:
             if words[name] == [candidate]:
                 return name
     for candidate in candidates if inside_names else ():
-        for name in names:
-            if candidate in words[name] and not _METADATA_WORDS.intersection(words[name]):
-                return name
+        matches = [n for n in names if candidate in words[n] and not _METADATA_WORDS.intersection(words[n])]
+        if matches:
+            return matches[0] if len(matches) == 1 else None
     return None
+
+
+def _is_unfit(name: str) -> bool:
+    """Whether a name is that of bad answers, or a sentence: the first row of a CSV file without a header."""
+    is_sentence = len(name.split()) > 4 or (len(name.split()) > 1 and name.rstrip().endswith(("?", ".", "!", ":")))
+    return is_sentence or bool(_BAD_WORDS.intersection(_words(name)))
 
 
 def _words(name: str) -> list[str]:
@@ -201,6 +214,6 @@ def _numbered_pair(names: Sequence[str]) -> Columns | None:
     for words, name in by_words.items():
         for first, second in _PAIR_ENDINGS:
             other = (*words[:-1], second)
-            if len(words) > 1 and words[-1] == first and other in by_words:
+            if len(words) > 1 and words[-1] == first and other in by_words and not set(words).intersection(_OUTPUT):
                 return Columns(name, None, by_words[other])
     return None

@@ -32,6 +32,17 @@ from instruct_tune.errors import DataError, SettingsError
         (["text1", "text2"], "text1", None, "text2"),
         (["id", "sentence_b", "sentence_a"], "sentence_a", None, "sentence_b"),
         (["id", "messages"], "instruction", "input", "output"),
+        (["Question:", "Answer:"], "Question:", None, "Answer:"),
+        # One of several answers is the good one.
+        (["question", "incorrect_answer", "correct_answer"], "question", None, "correct_answer"),
+        (["question", "rejected_answer", "chosen_answer"], "question", None, "chosen_answer"),
+        (["bad_response", "good_response", "prompt"], "prompt", None, "good_response"),
+        (["wrongAnswer", "answer", "question", "Worse Answer"], "question", None, "answer"),
+        (["type", "question", "best_answer", "correct_answers", "incorrect_answers"], "question", None, "best_answer"),
+        (["question", "distractor1", "distractor2", "correct_answer", "support"], "question", None, "correct_answer"),
+        # The choices are what the question is about.
+        (["question", "options", "answer"], "question", "options", "answer"),
+        (["question", "answer", "choices", "context"], "question", "context", "answer"),
     ],
 )
 def test_names_in_use_are_recognised(found, instruction, input, output):
@@ -41,6 +52,34 @@ def test_names_in_use_are_recognised(found, instruction, input, output):
 @pytest.mark.parametrize("found", [[], ["text"], ["id", "label"], ["prompt"], ["answer"], ["a", "b"], ["question_id"]])
 def test_nothing_is_proposed_where_nothing_is_known(found):
     assert propose(found) is None
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        ["question", "incorrect_answer"],
+        ["prompt", "rejected_response", "bad completion"],
+        ["prompt", "response_0", "response_1", "better_response_id", "is_response_0_safe"],
+        ["prompt", "response_1", "response_2", "preference_strength"],
+        ["response_1", "response_2"],
+        ["question", "option_a", "option_b"],
+        ["Pre-Revision Question", "Pre-Revision Correct Answer", "Pre-Revision Incorrect Answer 1", "Question",
+         "Correct Answer", "Incorrect Answer 1"],
+        ["instruction_en", "instruction_de", "output"],
+        ["Answer the question: what is 2+2?", "This question is simple: four."],
+        ["Tell me the capital of this question", "code"],
+    ],
+)  # fmt: skip
+def test_nothing_is_proposed_where_the_names_do_not_tell_which_is_meant(found):
+    assert propose(found) is None
+
+
+def test_a_headerless_file_gets_no_proposal_of_its_first_row(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("Answer the question: what is 2+2?,This question is simple: four.\nWhat is 3+3?,Six.\n" * 5)
+    with pytest.raises(ColumnsError, match=r"set data\.columns\.instruction and data\.columns\.output") as caught:
+        load_splits(DataSettings(source=str(path)))
+    assert caught.value.proposal is None
 
 
 def rows_of(path, rows, **changes):

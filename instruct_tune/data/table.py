@@ -70,7 +70,8 @@ def to_dataset(table: Table, columns: Columns, *, unify_newlines: bool = False) 
         "output": _texts(table, columns, "output"),
     }
     if systems is not None:
-        texts["instruction"] = _prepend_systems(systems, texts["instruction"], bool(conversations))
+        of_messages = bool(conversations) or _holds_messages(table.columns[columns.instruction])
+        texts["instruction"] = _prepend_systems(systems, texts["instruction"], of_messages)
     if unify_newlines:
         texts = {part: unified(column) for part, column in texts.items()}
     # The library's own fingerprint would copy all rows to hash them, for a cache that this lab does not use.
@@ -179,14 +180,18 @@ def _read_lists(table: Table, column: str, part: str, ignored: Sequence[str]) ->
     return Pieces(texts)
 
 
+def _holds_messages(pieces: Pieces) -> bool:
+    return any(are_messages(value) for _, value in pieces.doubtful())
+
+
 def _prepend_systems(
-    systems: pyarrow.ChunkedArray, instructions: pyarrow.ChunkedArray, in_conversation: bool
+    systems: pyarrow.ChunkedArray, instructions: pyarrow.ChunkedArray, of_messages: bool
 ) -> pyarrow.ChunkedArray:
-    """Put each system prompt in front of its instruction, as in a conversation, unless it is there already."""
+    """Put each system prompt in front of its instruction, unless messages put it there already."""
 
     def joined() -> Iterator[str]:
         for system, instruction in zip(systems.to_pylist(), instructions.to_pylist(), strict=True):
-            is_prefixed = in_conversation and f"{instruction}\n\n".startswith(f"{system}\n\n")
+            is_prefixed = of_messages and f"{instruction}\n\n".startswith(f"{system}\n\n")
             yield instruction if is_prefixed or not system.strip() else "\n\n".join(filter(None, (system, instruction)))
 
     return Pieces(list(joined())).texts()

@@ -232,6 +232,18 @@ def test_a_system_column_that_repeats_the_conversations_is_not_put_there_twice(t
     assert rows_of(source, columns=Columns(system="system")) == {("Be kind.\n\nHi", "", "Hello")}
 
 
+def test_a_system_column_that_repeats_a_prompt_of_messages_is_not_put_there_twice(tmp_path):
+    prompts = [[{"role": "system", "content": "Be kind."}, CHAT[0]], CHAT[:1]]
+    rows = [{"system": "Be kind.", "prompt": prompt, "completion": CHAT[1:]} for prompt in prompts] * 3
+    columns = dataclasses.replace(UNPAIRED, system="system")
+    assert rows_of(write(tmp_path / "rows.json", rows), columns=columns) == {("Be kind.\n\nHi", "", "Hello")}
+    # A text is a text, however it begins.
+    texts = [{"system": "Be kind.", "prompt": "Be kind.\n\nHi", "completion": "Hello"}] * 5
+    assert rows_of(write(tmp_path / "texts.json", texts), columns=columns) == {
+        ("Be kind.\n\nBe kind.\n\nHi", "", "Hello")
+    }
+
+
 def test_a_system_column_must_be_there_and_hold_texts(tmp_path):
     source = write(tmp_path / "rows.json", [{**PLAIN, "persona": 5}] * 5)
     assert "no column 'role'" in load_error(settings(source, columns=Columns(system="role")))

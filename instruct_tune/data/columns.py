@@ -55,7 +55,7 @@ _CONTEXT_NAMES = (
 _REFERRED_TO_NAMES = (("context",), ("passage",), ("background",), ("document",), ("article",))
 # Names of columns whose ``false`` marks an answer as bad, as in datasets for KTO.
 _VERDICT_NAMES = (
-    ("label",), ("labels",), ("kto", "tag"), ("correct",), ("is", "correct"), ("accepted",), ("is", "accepted"),
+    ("label",), ("kto", "tag"), ("correct",), ("is", "correct"), ("accepted",), ("is", "accepted"),
     ("is", "safe"),
 )  # fmt: skip
 

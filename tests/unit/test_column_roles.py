@@ -150,7 +150,7 @@ UNPAIRED = Columns("prompt", None, "completion")
         (PLAIN, Columns()),
     ],
 )
-@pytest.mark.parametrize("name", ["label", "labels", "kto_tag", "is_correct"])
+@pytest.mark.parametrize("name", ["label", "kto_tag", "is_correct"])
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 def test_answers_that_are_marked_as_bad_are_refused_unless_on_purpose(tmp_path, row, columns, name, ending):
     rows = [{**row, name: verdict} for verdict in (True, None, False, True, False)]

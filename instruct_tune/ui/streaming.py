@@ -43,7 +43,14 @@ class Newest:
             yield is_newest
         finally:
             if is_newest():
-                del self._begun[window]
+                self.drop(window)
+
+    def is_under_way(self, window: str | None) -> bool:
+        return window in self._begun
+
+    def drop(self, window: str | None) -> None:
+        """What is under way for this window is not to be shown: the window shows something else now."""
+        self._begun.pop(window, None)
 
 
 class Turns:

@@ -1,11 +1,13 @@
-"""How often growing text is sent, and whose decoding a Stop ends."""
+"""How often growing text is sent, whose decoding a Stop ends, and which of several rows is shown."""
 
 from __future__ import annotations
 
 import json
 import threading
 from concurrent.futures import Future
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from instruct_tune.config.run_config import RunConfig
@@ -13,6 +15,7 @@ from instruct_tune.errors import ModelError, Stopped
 from instruct_tune.services.answer_stream import AnswerStream
 from instruct_tune.ui import streaming
 from instruct_tune.ui.compare.decoding import as_json
+from instruct_tune.ui.compare.tab import CompareTab
 from instruct_tune.ui.compare.text import answer_details, decoding, state_sentence
 from instruct_tune.ui.streaming import Newest, Turns, at_most
 
@@ -51,6 +54,9 @@ def test_of_a_windows_requests_only_the_newest_counts():
             assert (first(), second(), of_another()) == (False, True, True)
         assert not first(), "a later one was shown meanwhile"
         assert of_another()
+    with newest.of("a") as third:
+        newest.drop("a")
+        assert (third(), newest.is_under_way("a")) == (False, False), "somebody typed meanwhile"
     assert newest._begun == {}
 
 
@@ -171,3 +177,25 @@ def test_stop_texts_are_written_one_a_line():
 
 def test_one_who_did_not_answer_has_no_details():
     assert answer_details({"base": "a", "tuned": "b", "done": True}, "third") == ""
+
+
+def test_a_row_that_comes_late_is_not_shown_and_leaves_the_button_to_ask():
+    page = SimpleNamespace(rows_shown=Newest(), ask="ask", _row_outputs=["text", "ask"])
+    window, skipped = SimpleNamespace(session_hash="a"), gr.skip()
+
+    def row(meanwhile):
+        def handler(run_id, source, number):
+            meanwhile()
+            return [f"row {number}", "ready"]
+
+        return CompareTab._newest(page, handler)
+
+    def click_on():
+        later.append(row(lambda: None)("run", "held out", 2, window))
+
+    later = []
+    assert row(lambda: None)("run", "held out", 1, window) == ["row 1", "ready"]
+    text, _ = row(click_on)("run", "held out", 1, window)
+    assert (text, later) == (skipped, [["row 2", "ready"]])
+    text, ask = row(lambda: page.rows_shown.drop("a"))("run", "held out", 1, window)
+    assert (text, ask.interactive) == (skipped, True), "somebody typed: it can be asked"

@@ -254,6 +254,7 @@ class CompareTab:
     def _source(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
         """Another kind of question was chosen. A typed instruction keeps the texts on the page and their answers."""
         if source == TYPED:
+            self.rows_shown.drop(request.session_hash)
             return [*[gr.skip()] * 4, no_expected(source), *[gr.skip()] * (len(self._row_outputs) - 5)]
         self._drop_decoding(request)
         return self._newest(self._row)(run_id, source, number, request)
@@ -270,7 +271,12 @@ class CompareTab:
         def show(run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
             with self.rows_shown.of(request.session_hash) as is_newest:
                 updates = handler(run_id, source, number)
-                return updates if is_newest() else [gr.skip()] * len(self._row_outputs)
+                if is_newest():
+                    return updates
+            # Without a later row an own question has taken this one's place, and may be asked.
+            waits = self.rows_shown.is_under_way(request.session_hash)
+            ready = gr.skip() if waits else gr.Button(interactive=bool(run_id))
+            return [ready if output is self.ask else gr.skip() for output in self._row_outputs]
 
         return show
 
@@ -301,6 +307,7 @@ class CompareTab:
     def _on_edit(self, request: gr.Request) -> list[Any]:
         """Edited text is a typed instruction; clear the answers, which belong to the former text."""
         self._drop_decoding(request)
+        self.rows_shown.drop(request.session_hash)
         return [TYPED, no_expected(TYPED), *self._blank]
 
     def _show_third(self, third: str) -> list[Any]:

@@ -82,7 +82,8 @@ class Language(Filter):
 
 @dataclass(frozen=True)
 class NearDuplicates(Filter):
-    """Drop each row whose question nearly repeats that of an earlier kept row; see ``data/near_duplicates.py``."""
+    """Drop each row whose question nearly repeats, with the same numbers, that of an earlier kept row; see
+    ``data/near_duplicates.py``."""
 
     step: str = "drop_near_duplicates"
     threshold: float = 0.9

@@ -222,13 +222,14 @@ _NEAR_CODE = (
     def is_near(text, others, own, similar=0.9):
         """Whether a text shares nearly its letters, in their order, and 70% of its words with one of the others.
 
-        So do their ``own`` parts: a system prompt, or the instruction of a task, makes no copies.
+        So do their ``own`` parts: a system prompt, or the instruction of a task, makes no copies. Their numbers are
+        the same: another number makes another question.
         """
-        own_words = words(text)
+        own_words, numbers = words(text), re.findall(r"\\d+", text)
         for other, _, _ in process.extract(text, others, scorer=fuzz.ratio, score_cutoff=100 * similar, limit=None):
             other_words = words(other)
             shared = len(own_words & other_words)
-            alike = fuzz.ratio(own[text], own[other]) >= 100 * similar
+            alike = fuzz.ratio(own[text], own[other]) >= 100 * similar and numbers == re.findall(r"\\d+", other)
             if alike and shared >= 0.7 * (len(own_words) + len(other_words) - shared):
                 return True
         return False

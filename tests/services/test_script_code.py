@@ -141,6 +141,20 @@ def test_filters_work_one_after_the_other(file, monkeypatch):
     assert_same_rows(DataSettings(source=str(file), filters=steps, limit=10, seed=3), file.parent, monkeypatch)
 
 
+def test_questions_with_other_numbers_are_copies_neither_here_nor_in_the_lab(tmp_path, monkeypatch):
+    draw = random.Random(5)
+    sums = [(draw.randint(10, 99), draw.randint(10, 99)) for _ in range(120)]
+    rows = [{"instruction": f"What is the sum of {a} and {b}?", "input": "", "output": str(a + b)} for a, b in sums]
+    rows += [{**row, "instruction": row["instruction"].replace("?", "!")} for row in rows[:20]]
+    (tmp_path / "sums.json").write_text(json.dumps(rows))
+    data = DataSettings(source=str(tmp_path / "sums.json"), columns=Columns(), limit=None)
+    distinct = len(set(sums))
+    for steps in ((NearDuplicates(),), (DROP_LEAKAGE,)):
+        assert_same_rows(replace(data, filters=steps), tmp_path, monkeypatch)
+    assert load_splits(replace(data, filters=(NearDuplicates(),))).ledger[0].kept == distinct
+    assert load_splits(replace(data, filters=(DROP_LEAKAGE,))).ledger[0].dropped < 20
+
+
 def test_the_bundled_rows_come_along(tmp_path, monkeypatch):
     assert_same_rows(PRESETS["quick"].data, tmp_path, monkeypatch)
 

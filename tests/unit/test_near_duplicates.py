@@ -1,5 +1,6 @@
 """Near duplicates: the fast search finds exactly the pairs that comparing every pair finds."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
@@ -70,9 +71,36 @@ def test_nothing_and_one_have_no_pairs():
 
 
 def test_of_many_texts_of_one_template_every_held_out_one_finds_a_copy_before_it():
-    texts = [f"Translate sentence number {number:05d} into French, as well as you can." for number in range(1500)]
+    letters = str.maketrans("0123456789", "abcdefghij")
+    names = [f"{number:05d}".translate(letters) for number in range(1500)]
+    texts = [f"Translate the sentence called {name} into French, as well as you can." for name in names]
     near = {pair.second for pair in near_pairs(texts) if pair.first < 1400 <= pair.second}
     assert near == set(range(1400, 1500))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is the sum of 27 and 82?", "What is the sum of 27 and 83?"),
+        ("What is the least of 3, 14, 15, 92, 65 and 35?", "What is the least of 3, 14, 15, 92, 65, 35 and 8?"),
+        ("A car costs 3.5 thousand dollars, what do two cost?", "A car costs 35 thousand dollars, what do two cost?"),
+        ("How much of 5 litres is left after 2 of them?", "How much of 2 litres is left after 5 of them?"),
+        ("Write the function step2 that adds up some words", "Write the function step3 that adds up some words"),
+        ("一个班有三十五人，其中12人戴眼镜，请问不戴的有几人", "一个班有三十五人，其中13人戴眼镜，请问不戴的有几人"),
+    ],
+)
+def test_texts_with_other_numbers_ask_something_else(one, other):
+    assert near_pairs([one, other]) == []
+    assert [(pair.first, pair.second) for pair in near_pairs([one, other, f"{other} "])] == [(1, 2)]
+    assert [(pair.first, pair.second) for pair in near_pairs([one, other, f"{one}!"])] == [(0, 2)]
+
+
+def test_among_many_questions_that_differ_in_a_number_alone_the_copy_is_found():
+    texts = [f"Translate sentence number {number:05d} into French, as well as you can." for number in range(1500)]
+    assert near_pairs(texts) == []
+    copies = [text.replace("can", "may") for text in texts[700:710]]
+    pairs = [(pair.first, pair.second) for pair in near_pairs([*texts, *copies])]
+    assert pairs == [(700 + at, 1500 + at) for at in range(10)]
 
 
 def test_a_script_without_spaces_has_a_word_a_character():

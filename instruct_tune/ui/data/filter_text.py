@@ -27,7 +27,10 @@ KINDS = {
     "with_input": ("Has an input", "Keeps rows that are asked with an input."),
     "drop_empty": ("Drop empty rows", "Drops rows whose instruction or answer is empty."),
     "drop_exact_duplicates": ("Drop exact duplicates", "Drops rows that repeat an earlier one word for word."),
-    "drop_near_duplicates": ("Drop near duplicates", "Drops rows that ask nearly what an earlier one asks."),
+    "drop_near_duplicates": (
+        "Drop near duplicates",
+        "Drops rows that ask nearly what an earlier one asks, with the same numbers.",
+    ),
     "sample": ("Take some at random", "Keeps this many rows, drawn at random; the same ones for the same seed."),
     "keep_rows": ("Keep rows by hand", "Keeps only the rows with these ids; a row shown in full tells its own."),
     "drop_rows": ("Drop rows by hand", "Drops the rows with these ids; a row shown in full tells its own."),

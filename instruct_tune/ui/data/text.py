@@ -180,7 +180,8 @@ def _examined_sentences(report: Report) -> list[str]:
     sentences = [f"{rows}{some}. {inputs} of the training rows have an input."]
     threshold = report["duplicates"]["threshold"]
     sentences.append(
-        f"Near copies are questions that are alike by {threshold:g} or more (1: the same but for case and spacing). "
+        f"Near copies are questions that are alike by {threshold:g} or more (1: the same but for case and spacing) "
+        "and have the same numbers. "
         f"Among the training rows {'is 1 such pair' if near == 1 else f'are {near:,} such pairs'}."
     )
     if "row_tokens" not in report["lengths"]:

@@ -100,7 +100,7 @@ class Evaluation:
     answers that ended by themselves; its distance to base's own score is the part of a gain that comes from
     stopping in time. ``identical``: rows with the same text from both. ``base_remembered``: how many of base's
     answers came from the cache. ``delta_ci``: the 95% interval of ``delta``, None for a single row.
-    ``parsed``: the share of answers to code rows that parse. ``tokenize``: BLEU's tokenisation.
+    ``parsed``: the share of answers to code rows that are code and parse. ``tokenize``: BLEU's tokenisation.
     """
 
     run_id: str

@@ -1,7 +1,8 @@
 """Share of answers that are code that parses, a second measure because BLEU counts shared words and suits code poorly.
 
 A row's language is guessed from its reference (``code_language.guess``). Only rows whose reference parses count, so a
-wrong guess does not count against an answer. No code is ever run.
+wrong guess does not count against an answer. A word, a sentence or a comment may parse too; it counts only where the
+reference is no more than that. No code is ever run.
 """
 
 from __future__ import annotations
@@ -30,11 +31,17 @@ OPTIONAL_END = frozenset(
     ["html", "head", "body", "p", "li", "dt", "dd", "option", "thead", "tbody", "tfoot", "tr", "td", "th", "colgroup"]
 )
 """HTML elements whose end tag may be left out (https://html.spec.whatwg.org/#optional-tags)."""
+BARE = (
+    ast.Name, ast.Constant, ast.Attribute, ast.Tuple, ast.UnaryOp, ast.unaryop, ast.BoolOp, ast.boolop, ast.Compare,
+    ast.Is, ast.IsNot, ast.In, ast.NotIn, ast.expr_context,
+)  # fmt: skip
+"""Nodes of Python expressions that compute nothing; ``Paris is in France`` has no others."""
+_SQL_COMMENT = re.compile(r"--.*|/\*[\s\S]*?(?:\*/|\Z)")
 
 
 @dataclass(frozen=True)
 class ParseShare:
-    """Of ``rows`` whose reference is code that parses, the number of answers that parse in the same language.
+    """Of ``rows`` whose reference is code that parses, the number of answers that are code in the same language.
 
     ``languages``: number of these rows by guessed language.
     """
@@ -46,12 +53,13 @@ class ParseShare:
 
 
 def parse_share(references: Sequence[str], base: Sequence[str], tuned: Sequence[str]) -> ParseShare:
-    """Count the answers that parse in the language of their row's reference."""
+    """Count the answers that are code in the language of their row's reference."""
     results: list[tuple[str, bool, bool]] = []
     for reference, base_answer, tuned_answer in zip(references, base, tuned, strict=True):
         language = guess(reference)
         if language is not None and language in PARSERS and parses(reference, language):
-            results.append((language, parses(base_answer, language), parses(tuned_answer, language)))
+            counts = parses if is_bare(reference, language) else is_code
+            results.append((language, counts(base_answer, language), counts(tuned_answer, language)))
     languages = [language for language, _, _ in results]
     counted = {language: languages.count(language) for language in sorted(set(languages))}
     return ParseShare(len(results), sum(b for _, b, _ in results), sum(t for _, _, t in results), counted)
@@ -66,16 +74,44 @@ def parses(text: str, language: str) -> bool:
     return bool(text) and len(text) <= MOST and PARSERS[language](text)
 
 
+def is_code(text: str, language: str) -> bool:
+    """Whether ``text`` parses as ``language`` and is more than words and comments."""
+    return parses(text, language) and not is_bare(text, language)
+
+
+def is_bare(text: str, language: str) -> bool:
+    """Whether ``text``, which parses, is only words or comments: ``Yes``, ``# done`` or, as JSON, ``42``."""
+    return language in _BARE and _BARE[language](unfenced(text).strip())
+
+
 def _python(text: str) -> bool:
     try:
-        with warnings.catch_warnings():
-            # The parsed code may trigger warnings, such as for invalid escapes; they do not concern the lab.
-            warnings.simplefilter("ignore")
-            ast.parse(text)
+        _python_module(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         # CPython's parser raises MemoryError for code nested too deeply.
         return False
     return True
+
+
+def _python_module(text: str) -> ast.Module:
+    with warnings.catch_warnings():
+        # The parsed code may trigger warnings, such as for invalid escapes; they do not concern the lab.
+        warnings.simplefilter("ignore")
+        return ast.parse(text)
+
+
+def _is_bare_python(text: str) -> bool:
+    return all(map(_is_bare_statement, _python_module(text).body))
+
+
+def _is_bare_statement(statement: ast.stmt) -> bool:
+    match statement:
+        # "Answer: Paris" is an annotation without a value.
+        case ast.Expr(expression) | ast.AnnAssign(annotation=expression, value=None):
+            return all(isinstance(node, BARE) for node in ast.walk(expression))
+        case ast.Pass() | ast.Break() | ast.Continue() | ast.Return(None):
+            return True
+    return False
 
 
 def _json(text: str) -> bool:
@@ -107,7 +143,7 @@ def _statements(text: str) -> list[str]:
         if sqlite3.complete_statement(begun):
             statements.append(begun)
             begun = ""
-    return [statement for statement in (*statements, begun) if re.sub(r"--.*", "", statement).strip("; \n\t")]
+    return [statement for statement in (*statements, begun) if _SQL_COMMENT.sub("", statement).strip("; \r\n\t")]
 
 
 def _sql_statement(database: sqlite3.Connection, statement: str) -> bool:
@@ -154,3 +190,8 @@ def _html(text: str) -> bool:
 
 
 PARSERS: Mapping[str, Callable[[str], bool]] = {"python": _python, "json": _json, "sql": _sql, "html": _html}
+_BARE: Mapping[str, Callable[[str], bool]] = {
+    "python": _is_bare_python,
+    "json": lambda text: not isinstance(json.loads(text), dict | list),
+    "sql": lambda text: not _statements(text),
+}

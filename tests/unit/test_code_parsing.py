@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instruct_tune.text.code_parsing import MAX_STATEMENTS, MOST, PARSERS, ParseShare, parse_share, parses
+from instruct_tune.text.code_parsing import MAX_STATEMENTS, MOST, PARSERS, ParseShare, is_code, parse_share, parses
 
 GOOD = {
     "python": ["def f(x):\n    return x + 1", "print('a')  # ende", "```python\nx = [1, 2]\n```", "'\\d'"],
@@ -68,6 +68,40 @@ def test_only_rows_whose_reference_parses_count():
     base = ["def f(x)", "def f():\n    pass", "x", "SELECT a FROM t WHERE"]
     tuned = ["def f(x):\n    pass", "1", "x", "SELECT b FROM u"]
     assert parse_share(references, base, tuned) == ParseShare(2, 0, 2, {"python": 1, "sql": 1})
+
+
+@pytest.mark.parametrize(
+    ("language", "reference", "answer"),
+    [
+        *(("python", "print(x)", text) for text in (
+            "# The answer is here", "Yes", "...", "### Response:", "42", "-1.5", "'a text'", "Yes, Paris", "pass",
+            "Paris is in France", "Answer: Paris", "example.com", "# one\n'two'\nthree", "```python\n# later\n```",
+        )),
+        *(("sql", "SELECT a FROM t", text) for text in ("-- the query", ";", "; \r\n;", "/* all */", "-- a\n;-- b")),
+        *(("json", '{"a": 1}', text) for text in ("42", '"a"', "null")),
+    ],
+)  # fmt: skip
+def test_words_numbers_comments_and_nothing_are_no_code(language, reference, answer):
+    assert not is_code(answer, language)
+    assert parse_share([reference], [answer], [reference]) == ParseShare(1, 0, 1, {language: 1})
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        *(("python", text) for text in ("x = 1", "f(x)", "[1, 2]", "a < b", "1 / 2", "import a", "return x", "x[0]")),
+        *(("sql", text) for text in ("SELECT 1; /* done */", "-- first\nSELECT 1", "SELECT '--'")),
+        *(("json", text) for text in ("[]", "[1]")),
+    ],
+)
+def test_a_line_that_computes_something_is_code(language, text):
+    assert is_code(text, language)
+
+
+@pytest.mark.parametrize(("reference", "answer"), [("True", "False"), ("-- SELECT a FROM t", "-- none")])
+def test_a_word_counts_where_the_reference_is_one_too(reference, answer):
+    share = parse_share([reference], [answer], ["no code ("])
+    assert (share.rows, share.base, share.tuned) == (1, 1, 0)
 
 
 def test_no_rows_of_code():

@@ -56,6 +56,9 @@ _SIGNS = {
 }
 _COMPILED = {name: tuple(re.compile(sign, re.MULTILINE) for sign in signs) for name, signs in _SIGNS.items()}
 NAMES = tuple(_SIGNS)
+_FENCE = re.compile(r"^```[^\n`]*\n(.*?)(?:^```|\Z)", re.MULTILINE | re.DOTALL)
+"""Whatever names the language, as in ``c++``, ``{python}`` or ``python title=a.py``: else the closing fence is taken
+for the opening one."""
 _SQL_BEGINS = ("select", "insert", "update", "delete", "create", "alter")
 READ = 4000
 """Characters that are examined: enough for a guess, and it bounds the time for a long text."""
@@ -80,7 +83,5 @@ def _points(signs: tuple[re.Pattern[str], ...], text: str) -> int:
 
 def unfenced(text: str) -> str:
     """The content of the first Markdown code fence; without a fence, ``text`` itself."""
-    if "```" not in text:
-        return text
-    fence = re.search(r"^```\w*\n(.*?)(?:^```|\Z)", text[: 4 * READ], re.MULTILINE | re.DOTALL)
+    fence = _FENCE.search(text)
     return fence[1] if fence else text

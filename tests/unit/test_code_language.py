@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from instruct_tune.text.code_language import guess
+from instruct_tune.text.code_language import guess, unfenced
 
 SNIPPETS = [
     ("python", "def add(a, b):\n    return a + b"),
@@ -39,6 +39,33 @@ def test_a_snippet_is_recognised(language, text):
     assert guess(text) == language
 
 
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "```", "```python", "```python ", "``` python", "```{python}", "```python3.11", "```c++", "```c#",
+        "```objective-c", '```python title="a.py"', "```{.python .numberLines}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_content_of_a_fence_is_found_whatever_names_its_language(opening, end):
+    code = f"def add(a, b):{end}    return a + b{end}"
+    text = f"{opening}{end}{code}```{end}This function adds two numbers.{end}"
+    assert unfenced(text) == unfenced(f"Here it is:{end}{end}{text}") == code
+    assert guess(text) == "python"
+    assert unfenced(text.split("```" + end + "This")[0]) == code, "cut before its end"
+
+
+def test_what_stands_within_a_line_is_no_fence():
+    assert unfenced("```x = 1``` sets x.\n") == "```x = 1``` sets x.\n"
+    assert unfenced("Write ```\nto begin.") == "Write ```\nto begin."
+    assert unfenced("```x``` first:\n```\ny = 2\n```\n") == "y = 2\n"
+
+
+def test_long_code_in_a_fence_is_not_cut():
+    code = "x = 1\n" * 3000
+    assert unfenced(f"```python\n{code}```\nThat is all.") == code
+
+
 @pytest.mark.slow
 def test_the_page_can_highlight_every_language_that_is_guessed():
     import gradio as gr
@@ -49,7 +76,25 @@ def test_the_page_can_highlight_every_language_that_is_guessed():
 
 
 @pytest.mark.parametrize(
-    "filler", [" ", "a", "{", "\n", "(", "<a ", "def f(", "SELECT ", "[x for ", "a: ", '"a"', "- a:\n"]
+    "filler",
+    [
+        " ",
+        "a",
+        "{",
+        "\n",
+        "(",
+        "<a ",
+        "def f(",
+        "SELECT ",
+        "[x for ",
+        "a: ",
+        '"a"',
+        "- a:\n",
+        "```",
+        "```\n",
+        "``` ",
+        "\n```",
+    ],
 )
 def test_a_megabyte_costs_no_more_than_a_page(filler):
     began = time.perf_counter()

@@ -52,6 +52,12 @@ def test_an_endless_text_is_refused_unread(language):
     assert not parses("(" * (MOST - 1), language)
 
 
+def test_long_code_in_a_fence_is_parsed_to_its_end():
+    code = "x = 1\n" * 3000
+    assert parses(f"```python\n{code}```", "python")
+    assert not parses(f"```python\n{code}x = (\n```", "python")
+
+
 def test_thousands_of_statements_are_refused():
     assert not parses("SELECT 1;" * (MAX_STATEMENTS + 1), "sql")
 

@@ -52,9 +52,14 @@ def word_diff(reference: str, answer: str) -> tuple[Piece, ...]:
     return tuple(piece for piece in pieces if piece.text)
 
 
+def words(text: str) -> list[str]:
+    """All words of a text, however long it is; punctuation marks count, blanks do not."""
+    return [word for word in _WORDS.findall(text) if not word.isspace()]
+
+
 def count_words(pieces: Sequence[Piece]) -> dict[Kind, int]:
-    """Number of words of each kind; punctuation marks count, blanks do not."""
+    """Number of words of each kind."""
     counts = dict.fromkeys(Kind, 0)
     for piece in pieces:
-        counts[piece.kind] += sum(not word.isspace() for word in _WORDS.findall(piece.text))
+        counts[piece.kind] += len(words(piece.text))
     return counts

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..text.word_diff import Kind, Piece, count_words, word_diff
+from ..text.word_diff import Kind, Piece, count_words, word_diff, words
 from .context import QUIET
 from .formatting import NAMES
 
@@ -47,10 +47,10 @@ class DiffPanel:
         self.summaries: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
         with gr.Row(visible=shown, elem_classes="difference") as self.row:
-            for (key, name), pieces in zip(names.items(), differences, strict=True):
+            for (key, name), answer, pieces in zip(names.items(), answers, differences, strict=True):
                 with gr.Column(min_width=320, visible=key in NAMES) as side:
                     self.sides.append(side)
-                    summary = difference_summary(pieces) if pieces else ""
+                    summary = difference_summary(expected, answer, pieces) if pieces else ""
                     self.summaries.append(gr.Markdown(summary, elem_id=f"{tab}-{key}-diff-facts"))
                     self.texts.append(
                         gr.HighlightedText(
@@ -91,17 +91,32 @@ class DiffPanel:
         # Base and tuned are always shown; a third only if it answered.
         sides = [gr.Column(visible=bool(answer) or at < len(NAMES)) for at, answer in enumerate(answers)]
         differences = [word_diff(expected, answer or "") for answer in answers]
-        summaries = [difference_summary(each) for each in differences]
+        summaries = [
+            difference_summary(expected, answer or "", pieces)
+            for answer, pieces in zip(answers, differences, strict=True)
+        ]
         return [*sides, *summaries, *(_highlighted(each) for each in differences)]
 
 
-def difference_summary(pieces: tuple[Piece, ...]) -> str:
-    """The difference in numbers: ``12 of 20 expected words, 3 others.``"""
-    counts = count_words(pieces)
-    expected = counts[Kind.BOTH] + counts[Kind.MISSING]
-    if not counts[Kind.MISSING] and not counts[Kind.ADDED]:
+def difference_summary(expected: str, answer: str, pieces: tuple[Piece, ...]) -> str:
+    """The difference in numbers: ``12 of 20 expected words, 3 others.``
+
+    ``pieces``: of ``word_diff``, which compares the beginning of long texts; the sentence says so.
+    """
+    expected_words, answer_words = words(expected), words(answer)
+    if expected_words == answer_words:
         return "The same words as expected."
-    return f"{counts[Kind.BOTH]} of {expected} expected words, {counts[Kind.ADDED]} others."
+    counts = count_words(pieces)
+    both, others = counts[Kind.BOTH], counts[Kind.ADDED]
+    read, total = both + counts[Kind.MISSING], len(expected_words)
+    read_of_answer, total_of_answer = both + others, len(answer_words)
+    some = f"the first {read:,} of " if read < total else ""
+    among = (
+        f" among the first {read_of_answer:,} of {total_of_answer:,} words of the answer"
+        if read_of_answer < total_of_answer
+        else ""
+    )
+    return f"{both:,} of {some}{total:,} expected words, {others:,} others{among}."
 
 
 def _highlighted(pieces: tuple[Piece, ...]) -> list[tuple[str, str | None]]:

@@ -191,7 +191,9 @@ def _piece(piece: Piece) -> str:
 
 
 def _difference(expected: str, answer: str) -> str:
-    return text(difference_summary(word_diff(expected, answer))) if expected and answer else ""
+    if not expected or not answer:
+        return ""
+    return text(difference_summary(expected, answer, word_diff(expected, answer)))
 
 
 def tokens(contents: RunContents) -> str:

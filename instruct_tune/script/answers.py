@@ -66,8 +66,9 @@ def _together(generation: GenerationSettings) -> Iterator[Line]:
 
             try:
                 CACHED_BEAMS = abs(beam_score(True) - beam_score(False)) <= ROUNDING
-            except Exception:
-                CACHED_BEAMS = False  # this architecture's cache cannot follow beams
+            except (AssertionError, AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError) as error:
+                print("Beams are searched without a cache, which cannot follow them in this architecture:", error)
+                CACHED_BEAMS = False
         """)
 
 

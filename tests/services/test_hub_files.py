@@ -202,6 +202,18 @@ print(json.dumps([outcome(repo) for repo in sys.argv[1:]]))
 """
 
 
+def outcomes_of(repos: dict[str, dict[str, bytes]], home: Path) -> list[int | str]:
+    """Of each repository on a Hub of the test: the number of its rows, or the error."""
+    with serving_hub(ToyHub(repos)) as address:
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", OUTCOMES, *repos],
+            env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.mark.slow
 def test_a_card_that_takes_rows_from_elsewhere_is_refused_without_a_request_there(tmp_path):
     """Otherwise a visitor could make the host's machine send requests into its own network."""
@@ -221,14 +233,8 @@ def test_a_card_that_takes_rows_from_elsewhere_is_refused_without_a_request_ther
             "some/torn": {"a.jsonl": FILES["test.jsonl"], "README.md": b"---\nconfigs: [\n---\n"},
             "some/own": {"a.jsonl": FILES["test.jsonl"], "README.md": card("a.jsonl")},
         }
-        with serving_hub(ToyHub(repos)) as address:
-            environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-            done = subprocess.run(
-                [sys.executable, "-W", "ignore", "-c", OUTCOMES, *repos],
-                env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
-            )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    *outside, settings, torn, own = json.loads(done.stdout)
+        outcomes = outcomes_of(repos, tmp_path)
+    *outside, settings, torn, own = outcomes
     assert all("outside the Hub: download the file you want" in sentence for sentence in outside)
     assert "says in .huggingface.yaml where its rows are" in settings
     assert "some/torn" in torn
@@ -255,14 +261,7 @@ def test_a_csv_whose_rows_are_not_as_wide_as_its_header_is_refused(tmp_path):
         card = semicolons.replace(b"sep: ;", line.encode())
         repos[f"some/{fault}"] = {"rows.csv": repos["some/whole"]["rows.csv"], "README.md": card}
     repos["some/packed"] = {"rows.csv.gz": gzip.compress(repos["some/narrower"]["rows.csv"])}
-    with serving_hub(ToyHub(repos)) as address:
-        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", OUTCOMES, *repos],
-            env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    wider, comma, narrower, twice, whole, marks, encoding, quote, packed = json.loads(done.stdout.splitlines()[-1])
+    wider, comma, narrower, twice, whole, marks, encoding, quote, packed = outcomes_of(repos, tmp_path)
     assert wider.startswith("Row 1 of rows.csv of some/wider has 3 cells where the header has 2: download the file")
     assert "Row 1 of rows.csv of some/comma has 3 cells" in comma
     assert "Row 21 of rows.csv of some/narrower has 1 cell where" in narrower

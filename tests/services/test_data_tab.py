@@ -64,6 +64,17 @@ def test_a_system_prompt_is_proposed_in_its_box(tab, tmp_path):
     assert (page["data-column-input"], page["data-column-ignore"]) == ("", "")
 
 
+def test_a_proposal_stays_on_the_page_since_its_rows_are_shown(tab, tmp_path):
+    rows = [{"question": f"q{n}", "response": "a", "system_prompt": "Be kind."} for n in range(9)]
+    source = str(write(tmp_path / "orca.json", rows))
+    page = shown_controls(tab, source, {})
+    assert "Proposed" in page[tab._summary]
+    values = {control: control.value for control in tab._inputs} | {tab._form["data.filters"]: "[]"}
+    values |= {tab._form["data.source"]: source}
+    values |= {control: update for control, update in page.items() if control in values}
+    assert list(tab._refresh(values, SimpleNamespace(session_hash="someone"))) == [{tab._summary: gr.skip()}]
+
+
 def test_a_conversations_system_column_is_proposed_too(tab, tmp_path):
     rows = [{"system": "Be kind.", "messages": TURN}] * 9
     source = write(tmp_path / "chats.json", rows)

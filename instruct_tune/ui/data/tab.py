@@ -125,17 +125,19 @@ class DataTab:
             cancelled = self._without_rows("Cancelled: nothing was loaded.", self._form.rows(values))
             yield {self._summary: gr.skip()} if completed is None else cancelled
             return
-        columns, proposed = config.data.columns, config != requested
+        columns, is_proposal = config.data.columns, config != requested
+        proposed = self._columns.proposed(columns) if is_proposal else {}
         sentence = data_sentence(summary, self._uploads.display_name(config.data.source))
         yield {
-            self._summary: f"{sentence} {columns_sentence(summary, columns, proposed)} {notes_sentence(summary)}",
+            self._summary: f"{sentence} {columns_sentence(summary, columns, is_proposal)} {notes_sentence(summary)}",
             self._unify: gr.Button(visible=bool(summary["notes"])),
-            self._shown: self._form.rows(values) | ({"data": config.to_dict()["data"]} if proposed else {}),
+            # As the form has them with the proposal: else the same rows would come again, without its sentence.
+            self._shown: self._form.rows(values | proposed),
             # Highlight the next step.
             self._load: gr.Button(variant="secondary"),
             self.following: gr.Button(variant="primary"),
             self._memory.recent: with_recent(values[self._memory.recent], config.data.source),
-            **(self._columns.proposed(columns) if proposed else {}),
+            **proposed,
             **self._filters.show(config.data.filters, summary),
             **self._report.waiting(summary["train_rows_before_limit"] + summary["test_rows"]),
             **self._rows.show(config, values, summary["fingerprint"]),

@@ -17,6 +17,8 @@ def form():
         few_controls(form)
         folds(form)
         form.add("data.columns.instruction", gr.Textbox(label="Column of the instruction"), "Columns and split")
+        form.add("data.columns.output", gr.Textbox(label="Column of the output"), "Columns and split")
+        form.add("data.columns.ignore", gr.Textbox(label="Columns to leave out"))
     return form
 
 
@@ -27,6 +29,15 @@ def form():
         ("set data.columns.instruction.", "set “Column of the instruction” (Columns and split)."),
         ("lora.r, lora.lora_alpha", "“Rank”, “Alpha” (LoRA)"),
         ("evaluation_rows: too many", "“Evaluation rows” (Measuring and checkpoints): too many"),
+        (
+            "set data.columns.instruction=prompt data.columns.output=answer.",
+            "set “Column of the instruction” (Columns and split) = prompt and “Column of the output” (Columns and "
+            "split) = answer.",
+        ),
+        ('set \'data.columns.ignore=["label", "a b"]\' to', "set “Columns to leave out” = label, a b to"),
+        ("set 'data.columns.output=it'\"'\"'s' to", "set “Column of the output” (Columns and split) = it's to"),
+        ("or data.columns.output=null, or", "or “Column of the output” (Columns and split) = (empty), or"),
+        ("train.gone=3 and x.y=4", "train.gone=3 and x.y=4"),
         # Ordinary words, longer names and files stay.
         *[
             (text, text)
